@@ -1,0 +1,1 @@
+"""The wiring: one folder per stage, nodes and pipelines only, no mathematics."""

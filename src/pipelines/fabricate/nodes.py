@@ -1,0 +1,35 @@
+"""Generated data and the tiny base model."""
+
+import time
+
+from winnow.fabricate import write_corpus
+from winnow.params import FabricateParams, Machine
+from winnow.stages import Finished, Work, locate, require_build
+from winnow.workers.launch import launch_missing
+
+REVISION = 1
+
+
+def fabricate_corpus(params: FabricateParams, machine: Machine) -> tuple[Finished, Finished]:
+    """Write raw files with planted truth; the truth is a dataset of its own."""
+    settings = params.model_dump(mode="json", exclude={"model"})
+    place = locate(machine.data_root / "01_raw", "fabricated", REVISION, settings, {})
+    if place.finished() is None:
+        require_build([place])
+        start = time.monotonic()
+        with Work.resume(place) as work:
+            if place.finished() is None:
+                work.finish(write_corpus(work, params), {"seconds": time.monotonic() - start})
+    finished = Finished.open(place.folder)
+    return finished, finished.only("planted")
+
+
+def fabricate_base_model(params: FabricateParams, machine: Machine) -> Finished:
+    """Train the tiny base model in a worker."""
+    settings = params.model_dump(mode="json", include={"seed", "facts", "model"})
+    place = locate(machine.data_root / "06_models", "base", REVISION, settings, {})
+    if place.finished() is None:
+        require_build([place])
+        task = {"params": params.model_dump(mode="json")}
+        launch_missing("fabricate", task, {"base": place}, machine.one_process())
+    return Finished.open(place.folder)

@@ -1,0 +1,108 @@
+"""From evaluations to a comparison that can be read, tracked and shown."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+
+from pipelines.arms import ARMS, ArmSpec
+from winnow.params import ArmParams, BudgetParams, FinetuneParams, StudyParams
+from winnow.report.comparison import Result, compare, summarise
+from winnow.report.figures import accuracy_chart, draw_accuracy, draw_losses
+from winnow.stages import FinishedParts, fingerprint
+
+HISTORY = "history.parquet"
+
+
+def summarise_trained(spec: ArmSpec) -> Callable[..., dict[str, Any]]:
+    """A node function that tells what the tracker shows of this arm: what makes it differ, and what came of it."""
+
+    def summarise_arm(
+        evaluation: FinishedParts, model: FinishedParts, arm: ArmParams, budget: BudgetParams
+    ) -> dict[str, Any]:
+        described = {**_describe(spec, budget), "arm.seeds": len(evaluation.parts), "arm.rows": model.summary["rows"]}
+        effective = {f"finetune.{name}": value for name, value in _flat(model.summary["params"]).items()}
+        own = {f"arm.finetune.{name}": value for name, value in _flat(arm.finetune).items()}
+        tags = {"winnow.seeds": ",".join(evaluation.parts)}
+        return {"params": {**described, **effective, **own}, "metrics": summarise(evaluation, model), "tags": tags}
+
+    return summarise_arm
+
+
+def summarise_base(spec: ArmSpec) -> Callable[..., dict[str, Any]]:
+    """The same for the arm that trains nothing."""
+
+    def summarise_untrained(evaluation: FinishedParts, budget: BudgetParams) -> dict[str, Any]:
+        described = {**_describe(spec, budget), "arm.seeds": len(evaluation.parts)}
+        return {"params": described, "metrics": summarise(evaluation, None), "tags": {"winnow.seeds": ""}}
+
+    return summarise_untrained
+
+
+def compare_arms(names: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
+    """A node function that compares these arms: it takes their evaluations, then the models of those that have one."""
+
+    def compare_study(
+        study: StudyParams, finetune: FinetuneParams, budget: BudgetParams, *results: FinishedParts
+    ) -> pd.DataFrame:
+        evaluations = dict(zip(names, results, strict=False))
+        trained = [name for name in names if ARMS[name].size != "none"]
+        models = dict(zip(trained, results[len(names) :], strict=True))
+        found = {
+            name: Result(name, _columns(ARMS[name], budget), ARMS[name].controls, evaluation, models.get(name))
+            for name, evaluation in evaluations.items()
+        }
+        return compare(found, study.name, shared_settings(finetune, budget, next(iter(evaluations.values()))))
+
+    return compare_study
+
+
+def draw_study(comparison: pd.DataFrame) -> tuple[Figure, go.Figure]:
+    """Accuracy per arm and domain, for files and for the browser."""
+    newest = comparison[comparison["settings"] == comparison["settings"].iloc[-1]]
+    newest = newest.sort_values("accuracy", ascending=False, ignore_index=True).dropna(axis=1, how="all")
+    return draw_accuracy(newest), accuracy_chart(newest)
+
+
+def draw_curves(names: tuple[str, ...]) -> Callable[..., Figure]:
+    """A node function that draws the loss curves of these arms."""
+
+    def draw_loss_curves(*models: FinishedParts) -> Figure:
+        return draw_losses({name: _curve(model) for name, model in zip(names, models, strict=True)})
+
+    return draw_loss_curves
+
+
+def shared_settings(finetune: FinetuneParams, budget: BudgetParams, evaluation: FinishedParts) -> str:
+    """Hash of all that arms must share to be ranked together: training settings, budget, base model, rows, metric."""
+    part = next(iter(evaluation.parts.values()))
+    settings = {"finetune": finetune, "budget": budget, "evaluate": part.parameters}
+    return fingerprint("settings", 1, settings, {name: part.inputs[name] for name in ("base_model", "table")})
+
+
+def _curve(model: FinishedParts) -> pd.DataFrame:
+    frames = [pd.read_parquet(part.path / HISTORY).assign(seed=int(seed)) for seed, part in model.parts.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _describe(spec: ArmSpec, budget: BudgetParams) -> dict[str, Any]:
+    return {f"arm.{name}": value for name, value in _columns(spec, budget).items()} | {
+        "arm.control": ",".join(spec.controls) or "none"
+    }
+
+
+def _columns(spec: ArmSpec, budget: BudgetParams) -> dict[str, Any]:
+    given = budget.model_dump(exclude_none=True)
+    size = {"none": "none", "full": "all rows"}.get(
+        spec.size, ", ".join(f"{name} {value}" for name, value in given.items())
+    )
+    return {"strategy": spec.strategy, "choice": spec.choice or spec.strategy, "budget": size}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

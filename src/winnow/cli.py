@@ -1,0 +1,68 @@
+"""The project's commands. Kedro finds the group `cli` here; each command imports what it needs when it is called."""
+
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import CONTEXT_SETTINGS
+
+from winnow.commands.export import export, merge_files
+from winnow.commands.recipes import recipes
+from winnow.commands.run import plan_options, run_options
+
+RUN_HELP = """Run the study of `study.arms`, or the arms and stages named.
+
+\b
+kedro run                                                   the study
+kedro run --pipelines random,length                         these arms, compared with each other
+kedro run --pipelines random --params finetune.lr=0.0005    another learning rate, for this arm alone
+kedro run --config recipes/own_data.yml                     a recipe
+kedro run --env gpu                                         on a GPU
+"""
+
+
+@click.group(context_settings=CONTEXT_SETTINGS, name="winnow")
+def cli() -> None:
+    """Winnow: which instruction data helps a model."""
+
+
+def _run(**options: Any) -> None:
+    from winnow.commands.run import run
+
+    assert kedro_run.callback is not None
+    run(kedro_run.callback, options)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def doctor(as_json: bool) -> None:
+    """Look at this machine: versions, accelerator, disk, tracking store, and what is missing.
+
+    \b
+    kedro doctor
+    kedro doctor --json
+    """
+    from winnow.commands.doctor import doctor as examine
+
+    examine(as_json)
+
+
+@cli.command()
+@plan_options
+def plan(**options: Any) -> None:
+    """Tell which stages would run and which are reused, and why. Nothing is run.
+
+    \b
+    kedro plan
+    kedro plan --pipelines random --params finetune.lr=0.0005
+    kedro plan --config recipes/own_data.yml
+    """
+    from winnow.commands.plan import plan as make_plan
+
+    make_plan(options)
+
+
+cli.add_command(click.Command("run", params=run_options(), callback=_run, help=RUN_HELP))
+cli.add_command(recipes)
+cli.add_command(merge_files)
+cli.add_command(export)

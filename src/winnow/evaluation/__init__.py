@@ -1,0 +1,1 @@
+"""Exact match and response loss of a model, through lm-evaluation-harness. Imports torch; used by workers only."""

@@ -1,0 +1,177 @@
+"""One pydantic model per stage: the types, defaults and limits of every parameter.
+
+A parameter outside these models is refused before any node runs. What changes results lives in a stage's
+own model and enters its fingerprint; `Machine` says only where and how fast, and never does.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Params(BaseModel):
+    """Base of all parameter models: immutable, and strict about unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(Params):
+    """Where a stage runs. Never part of a fingerprint."""
+
+    data_root: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1, description="threads per process; None: all cores shared evenly")
+    accelerate_config: Path | None = Field(default=None, description="file for `accelerate launch`; None: one is made")
+    micro_batch: int | None = Field(default=None, ge=1, description="rows per process and step; None: the whole batch")
+    forkserver: bool = True
+
+    def one_process(self) -> "Machine":
+        """The same machine for a stage that several processes would not help."""
+        return self.model_copy(update={"processes": 1})
+
+
+class FabricatedModel(Params):
+    """The tiny base model that the demo trains from scratch."""
+
+    hidden: int = Field(default=128, ge=8)
+    layers: int = Field(default=3, ge=1)
+    heads: int = Field(default=4, ge=1)
+    steps: int = Field(default=1500, ge=1)
+    batch: int = Field(default=24, ge=1, description="rows of text per step")
+    length: int = Field(default=64, ge=8, description="characters per row of text")
+    lr: float = Field(default=3e-3, gt=0)
+    wrong_share: float = Field(default=0.2, ge=0, lt=1, description="of the statements in the text")
+
+
+class FabricateParams(Params):
+    """Generated data with planted truth, in the Mixture-of-Thoughts layout."""
+
+    seed: int = 0
+    rows: int = Field(default=1000, ge=10, description="pool rows per subset")
+    verified_rows: int = Field(default=300, ge=4, description="clean rows per subset for validation and held-out")
+    facts: int = Field(default=100, ge=4)
+    wrong_share: float = Field(default=0.5, ge=0, lt=1, description="of the pool's answers")
+    model: FabricatedModel = FabricatedModel()
+
+
+class ColumnMap(Params):
+    """A LLaMA-Factory `dataset_info.json` entry: which columns, and which tags, hold what."""
+
+    formatting: Literal["alpaca", "sharegpt", "openai"] = "alpaca"
+    columns: dict[str, str] | None = None
+    tags: dict[str, str] | None = None
+
+
+class IngestParams(Params):
+    """Which folder of conversations is read, and how."""
+
+    folder: Path | None = Field(default=None, description="None: the generated data of `fabricate`")
+    shapes: dict[str, Literal["messages", "sharegpt", "alpaca", "pair"] | ColumnMap] = Field(
+        default={}, description="glob over file paths -> record shape, where detection is not wanted"
+    )
+    encoding: str = "utf-8"
+    max_record_mb: float = Field(default=64, gt=0, description="longer records become rejects")
+
+
+class SplitParams(Params):
+    """The seeded 90/5/5 split per source file."""
+
+    seed: int = 0
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    held_out_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    held_out_from: str | None = Field(default=None, description="glob over source files; None: every file")
+    write_tree: bool = True
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if self.validation_share + self.held_out_share > 1 + 1e-9:
+            raise ValueError(
+                f"validation_share + held_out_share is {self.validation_share + self.held_out_share}, over 1"
+            )
+        return self
+
+
+class ModelParams(Params):
+    """The model that is fine-tuned."""
+
+    base: str | None = Field(default=None, description="hub id or folder; None: the fabricated base model")
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+class TokenizeParams(Params):
+    """Rendering of conversations into tokens and loss masks."""
+
+    max_length: int = Field(default=2048, ge=8)
+    template: Path | None = Field(default=None, description="a Jinja file; None: the tokenizer's own chat template")
+
+
+class BudgetParams(Params):
+    """How much a selection may take: exactly one of rows, tokens and share."""
+
+    rows: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    share: Share | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = {name: value for name, value in self.model_dump().items() if value is not None}
+        if len(given) != 1:
+            raise ValueError(f"budget needs exactly one of rows, tokens, share; it has {given or 'none'}")
+        return self
+
+
+class LoraParams(Params):
+    """A low-rank adapter."""
+
+    r: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str | list[str] = "all-linear"
+
+
+class FinetuneParams(Params):
+    """Fine-tuning of the target on one arm's mixture."""
+
+    method: Literal["lora", "full"] = "lora"
+    lora: LoraParams = LoraParams()
+    steps: int | None = Field(default=None, ge=1, description="None: `epochs` decides")
+    epochs: float = Field(default=1.0, gt=0)
+    batch: int = Field(default=32, ge=1, description="rows per optimizer step, over all processes")
+    lr: float = Field(default=1e-3, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    precision: Precision = "auto"
+    checkpoints: int = Field(default=1, ge=1, description="spread evenly over the steps, the last at the end")
+
+
+class EvaluateParams(Params):
+    """Exact match and response loss per domain."""
+
+    split: Literal["validation", "held_out"] = "held_out"
+    limit: int | None = Field(default=None, ge=1, description="rows per domain")
+    decoding: Literal["teacher_forced", "generate"] = "teacher_forced"
+    max_new_tokens: int = Field(default=256, ge=1)
+    batch: int = Field(default=128, ge=1)
+    precision: Precision = "auto"
+
+
+class ArmParams(Params):
+    """What may be said of one arm: its seeds, and its departures from the shared fine-tuning."""
+
+    seeds: int = Field(default=5, ge=1)
+    finetune: dict[str, Any] = {}
+
+
+class StudyParams(Params):
+    """The arms that `kedro run` compares."""
+
+    name: str = "demo"
+    arms: list[str] = Field(default=["base", "all", "random", "length"], min_length=1)

@@ -1,0 +1,78 @@
+"""The names that `kedro run --pipeline` knows: every stage, every arm, and groups of arms.
+
+A name always brings all its ancestors, from the raw files on, so it works on a fresh clone; what is finished is reused.
+"""
+
+from collections.abc import Iterable
+
+from kedro.pipeline import Pipeline, pipeline
+
+from pipelines import base_model, evaluate, fabricate, finetune, ingest, mixture, report, split, tokenize
+from pipelines.arms import ARMS, BASELINE, ArmSpec
+from pipelines.requested import requested_arms
+from winnow.errors import BadSetting
+from winnow.params import EvaluateParams, IngestParams, ModelParams, StudyParams
+from winnow.registration import parameters
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Build all pipelines; what is compared depends on the configuration and on the command."""
+    given = parameters()
+    split_name = EvaluateParams.model_validate(given["evaluate"]).split
+    compared = known_arms(requested_arms() or StudyParams.model_validate(given["study"]).arms)
+
+    shared = _shared_stages(IngestParams.model_validate(given["ingest"]), ModelParams.model_validate(given["model"]))
+    tails = {name: _tail(arm, split_name) for name, arm in ARMS.items()}
+    everything = _union([*shared.values(), *(stage for tail in tails.values() for stage in tail.values())])
+    comparison = report.create_pipeline(compared)
+
+    registered = {name: _with_ancestors(everything, stage) for name, stage in shared.items()}
+    for stage in ("mixture", "finetune", "evaluate"):
+        registered[stage] = _with_ancestors(everything, _union(tail[stage] for tail in tails.values() if stage in tail))
+    for name, tail in tails.items():
+        registered[name] = _with_ancestors(everything, _union(tail.values()))
+        if name in requested_arms():
+            registered[name] += comparison
+    registered["baseline"] = _union(registered[name] for name in BASELINE)
+    registered["study"] = _union(registered[name] for name in compared) + comparison
+    registered["report"] = registered["__default__"] = registered["study"]
+    return registered
+
+
+def known_arms(names: Iterable[str]) -> tuple[str, ...]:
+    """The same names, once each of them is found to be an arm."""
+    unknown = [name for name in names if name not in ARMS]
+    if unknown:
+        raise BadSetting(
+            f"No arm is called {', '.join(map(repr, unknown))} (`study.arms`). Known arms: {', '.join(sorted(ARMS))}."
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def _shared_stages(source: IngestParams, model: ModelParams) -> dict[str, Pipeline]:
+    """The stages before the arms part, in order; the user's own data and model leave out their fabricated twins."""
+    fabricated = source.folder is None
+    stages = {
+        "fabricate": fabricate.create_pipeline() if fabricated else pipeline([]),
+        "base_model": fabricate.create_base_model_pipeline() if model.base is None else base_model.create_pipeline(),
+        "ingest": ingest.create_pipeline(fabricated=fabricated),
+        "split": split.create_pipeline(),
+        "tokenize": tokenize.create_pipeline(),
+    }
+    return {name: stage for name, stage in stages.items() if stage.nodes}
+
+
+def _tail(arm: ArmSpec, split_name: str) -> dict[str, Pipeline]:
+    """The stages of one arm; an arm without a size only evaluates the base model."""
+    last = {"evaluate": evaluate.create_pipeline(arm.name, split_name), "summarise": report.create_arm_pipeline(arm)}
+    if arm.size == "none":
+        return last
+    return {"mixture": mixture.create_pipeline(arm), "finetune": finetune.create_pipeline(arm.name), **last}
+
+
+def _union(pipelines: Iterable[Pipeline]) -> Pipeline:
+    return sum(pipelines, pipeline([]))
+
+
+def _with_ancestors(everything: Pipeline, part: Pipeline) -> Pipeline:
+    return everything.to_nodes(*[node.name for node in part.nodes])

@@ -1,0 +1,38 @@
+"""Loading a base model's tokenizer such that saved and loaded ones give the same ids."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.errors import MissingResource
+from winnow.stages import Finished
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def model_name(base: Finished) -> str:
+    """What `from_pretrained` is given: the record's own folder, another folder, or a hub id."""
+    return str(base.summary.get("pretrained") or base.path)
+
+
+def load_tokenizer(base: Finished) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a base model."""
+    import transformers
+
+    name = model_name(base)
+    config = Path(name) / "tokenizer_config.json"
+    loader: Any = transformers.AutoTokenizer
+    options: dict[str, Any] = {"trust_remote_code": bool(base.summary.get("trust_remote_code"))}
+    if config.exists() and base.stage == "base":
+        # For a folder with a Qwen2 model AutoTokenizer would put Qwen2's own pre-tokenizer in place of ours.
+        loader, options = getattr(transformers, json.loads(config.read_text())["tokenizer_class"]), {}
+    elif base.summary.get("revision"):
+        options["revision"] = base.summary["revision"]
+    try:
+        return loader.from_pretrained(name, **options)
+    except OSError as error:
+        raise MissingResource(
+            f"The tokenizer of {name!r} cannot be loaded: {str(error).splitlines()[0]} Check `model.base`; without "
+            "a network the model has to be in a local folder or in the Hugging Face cache."
+        ) from None

@@ -1,0 +1,1 @@
+"""The comparison of arms: its statistics and its figures."""

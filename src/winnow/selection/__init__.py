@@ -1,0 +1,8 @@
+"""One file per strategy: each ranks the pool, best first, and one rule takes what the budget allows."""
+
+from winnow.selection.at_random import rank_at_random
+from winnow.selection.budget import take
+from winnow.selection.everything import rank_all
+from winnow.selection.length import rank_by_validation_length
+
+__all__ = ["rank_all", "rank_at_random", "rank_by_validation_length", "take"]

@@ -1,0 +1,105 @@
+"""A result under construction: shards committed one by one, sealed by one rename.
+
+A kill at any moment leaves a `.partial` directory whose committed shards are whole; the next run goes on from there.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from winnow.stages.fingerprint import file_checksum
+from winnow.stages.finished import COST, RECORD, Finished
+from winnow.stages.place import Place
+
+LEDGER = ".committed"
+SCRATCH = ".writing"
+
+
+class Work:
+    """The `.partial` directory of one place. Open it with `Work.resume`; several processes may share it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.path = place.partial
+
+    @classmethod
+    @contextmanager
+    def resume(cls, place: Place) -> Iterator["Work"]:
+        """Hold the place's lock, drop half-written files, and keep what earlier attempts committed."""
+        place.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = place.folder.with_name(f".{place.folder.name}.lock")
+        with lock.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            work = cls(place)
+            if (work.path / RECORD).exists():
+                os.replace(work.path, place.folder)
+            if not place.finished():
+                (work.path / LEDGER).mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(work.path / SCRATCH, ignore_errors=True)
+            yield work
+
+    def is_committed(self, name: str) -> bool:
+        """Whether a shard is there, whole, and unchanged since it was written."""
+        entry = self.path / LEDGER / f"{name.replace('/', '__')}.json"
+        shard = self.path / name
+        if not entry.exists() or not shard.exists():
+            return False
+        return bool(json.loads(entry.read_text())["sha256"] == file_checksum(shard))
+
+    def commit(self, name: str, write: Callable[[Path], object]) -> None:
+        """Let ``write`` fill a scratch file, then move it into place and list it with its checksum."""
+        scratch = self.path / SCRATCH / name
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        write(scratch)
+        _sync(scratch)
+        checksum = file_checksum(scratch)
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(scratch, target)
+        entry = self.path / LEDGER / f"{name.replace('/', '__')}.json"
+        scratch_entry = self.path / SCRATCH / entry.name
+        scratch_entry.write_text(json.dumps({"name": name, "sha256": checksum}))
+        _sync(scratch_entry)
+        os.replace(scratch_entry, entry)
+
+    def discard_uncommitted(self) -> None:
+        """Remove every file that no commit lists, for stages that write other files too and start those afresh."""
+        known = {json.loads(entry.read_text())["name"] for entry in (self.path / LEDGER).glob("*.json")}
+        for file in sorted(self.path.rglob("*"), reverse=True):
+            relative = file.relative_to(self.path)
+            if file.is_file() and relative.parts[0] != LEDGER and relative.as_posix() not in known:
+                file.unlink()
+
+    def finish(self, summary: Mapping[str, Any], cost: Mapping[str, float]) -> Finished:
+        """Write record and checksums, then give the directory its final name."""
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        shutil.rmtree(self.path / LEDGER, ignore_errors=True)
+        record = {
+            "stage": self.place.stage,
+            "fingerprint": self.place.fingerprint,
+            "parameters": self.place.parameters,
+            "inputs": self.place.inputs,
+            "summary": dict(summary),
+        }
+        _write(self.path / COST, dict(cost))
+        _write(self.path / RECORD, record)
+        os.replace(self.path, self.place.folder)
+        return Finished.open(self.place.folder)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """All or nothing: a record that exists is complete, which is how `resume` knows a sealed directory."""
+    scratch = path.with_name(f"{path.name}.writing")
+    scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    _sync(scratch)
+    os.replace(scratch, path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,25 @@
+"""MLflow: one parent run per `kedro run`, one child run per arm. Nothing else in Winnow imports mlflow."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from winnow.tracking.hooks import TrackingHooks, end_killed
+
+__all__ = ["TrackingHooks", "end_killed", "hooks", "store_of"]
+
+
+def store_of(project: Path, environment: Mapping[str, str]) -> str:
+    """The tracking store: the user's, else a SQLite file in the project."""
+    return environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project}/mlflow.db"
+
+
+def hooks(project: Path, environment: Mapping[str, str]) -> tuple[Any, ...]:
+    """The hooks that `settings.py` registers."""
+    from winnow.console import ProgressHooks, ReportHooks
+
+    store = store_of(project, environment)
+    shown = (ProgressHooks(), ReportHooks(project, store))
+    if environment.get("WINNOW_TRACKING", "on").lower() in ("off", "0", "false"):
+        return shown
+    return (TrackingHooks(project, store), *shown)

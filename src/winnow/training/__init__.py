@@ -1,0 +1,1 @@
+"""Fine-tuning on a training mix. Imports torch; used by workers only."""

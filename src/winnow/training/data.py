@@ -1,0 +1,56 @@
+"""The rows of a training mix in the order they are trained on, and their batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from winnow.records.tokens import TokenRow, TokenTable
+
+IGNORED = -100
+
+
+def expand(mix: dict[str, int], seed: int, steps: int | None, epochs: float, batch: int) -> list[str]:
+    """Example ids in training order: every epoch holds each row as often as its multiplicity, shuffled anew.
+
+    The order depends on the mix, the seed and nothing else, so any number of processes trains the same batches.
+    """
+    once = np.repeat(sorted(mix), [mix[name] for name in sorted(mix)])
+    wanted = steps * batch if steps is not None else max(batch, round(epochs * len(once) / batch) * batch)
+    random = np.random.default_rng(seed)
+    order: list[str] = []
+    while len(order) < wanted:
+        order.extend(once[random.permutation(len(once))].tolist())
+    return order[:wanted]
+
+
+class Rows(Dataset[TokenRow]):
+    """Token rows in training order."""
+
+    def __init__(self, table: TokenTable, order: Sequence[str]) -> None:
+        self.order = order
+        names = sorted(set(order))
+        self.rows = dict(zip(names, table.rows(names), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> TokenRow:
+        return self.rows[self.order[place]]
+
+
+def collate(rows: Sequence[TokenRow], pad_id: int) -> dict[str, Any]:
+    """Pad on the right; labels are the supervised tokens, everything else is ignored by the loss."""
+    longest = max(len(row.input_ids) for row in rows)
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for number, row in enumerate(rows):
+        length = len(row.input_ids)
+        tokens = torch.from_numpy(row.input_ids.astype(np.int64))
+        ids[number, :length] = tokens
+        mask[number, :length] = 1
+        labels[number, :length] = torch.where(torch.from_numpy(row.supervised), tokens, IGNORED)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}

@@ -1,0 +1,156 @@
+"""Fine-tune a model on one seed's mix, with the transformers Trainer: a killed training ends with the same bytes."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from winnow.errors import BadSetting
+from winnow.params import FinetuneParams, Machine
+from winnow.records.tokens import TokenTable
+from winnow.training.data import Rows, collate
+from winnow.training.model import dtype_of
+
+HISTORY = "history.parquet"
+
+
+class _OrderedTrainer(Trainer):
+    """Trains the rows in the order they are given: the order is planned before, for every number of processes."""
+
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+
+class _Course(TrainerCallback):
+    """Tells the launcher the loss of every step, and saves at the planned ones."""
+
+    def __init__(self, seed: int, total: int, checkpoints: int, report: Callable[..., None]) -> None:
+        self.seed = seed
+        self.total = total
+        self.planned = {round(total * number / checkpoints) for number in range(1, checkpoints + 1)}
+        self.report = report
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_save = state.global_step in self.planned
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            metrics = {f"finetune/loss/seed_{self.seed}": float(logs["loss"])}
+            self.report(done=state.global_step, total=self.total, unit="steps", step=state.global_step, metrics=metrics)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one seed's training needs besides the model."""
+
+    params: FinetuneParams
+    seed: int
+    order: list[str]
+    folder: Path
+    pad_id: int
+    machine: Machine
+    device: str
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return len(self.order) // self.params.batch
+
+
+def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None]) -> dict[str, float]:
+    """Train ``model`` in place; leave weights, checkpoints and history in the plan's folder; return the cost."""
+    rows = Rows(tokens, plan.order)
+    trainer = _OrderedTrainer(
+        model=model,
+        args=_arguments(plan),
+        train_dataset=rows,
+        data_collator=partial(collate, pad_id=plan.pad_id),
+        callbacks=[_Course(plan.seed, plan.steps, plan.params.checkpoints, report)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = _last_checkpoint(plan.folder)
+    start = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    seconds = time.monotonic() - start
+    if trainer.is_world_process_zero():
+        model.save_pretrained(plan.folder)
+        _write_history(trainer.state.log_history, plan.folder / HISTORY)
+        _keep_what_is_portable(plan.folder)
+    trainer.accelerator.free_memory()
+    trained = sum(len(rows[place].input_ids) for place in range(len(rows)))
+    return {"seconds": seconds, "tokens_per_second": trained / seconds}
+
+
+def _arguments(plan: Plan) -> TrainingArguments:
+    params, machine = plan.params, plan.machine
+    per_process, rest = divmod(params.batch, machine.processes)
+    micro = min(machine.micro_batch or per_process, per_process)
+    if rest or per_process % micro:
+        raise BadSetting(
+            f"`finetune.batch` is {params.batch}: it cannot be shared by {machine.processes} processes in "
+            f"micro-batches of {micro}. Choose a multiple of {machine.processes * micro}, or change "
+            "`machine.micro_batch`."
+        )
+    return TrainingArguments(
+        output_dir=str(plan.folder),
+        max_steps=plan.steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=per_process // micro,
+        learning_rate=params.lr,
+        lr_scheduler_type="constant_with_warmup" if params.schedule == "constant" else params.schedule,
+        warmup_steps=round(params.warmup_share * plan.steps),
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        optim="adamw_torch",
+        seed=plan.seed,
+        bf16=dtype_of(params.precision, plan.device) == torch.bfloat16,
+        use_cpu=plan.device == "cpu",
+        average_tokens_across_devices=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=plan.steps,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=plan.device != "cpu",
+        remove_unused_columns=False,
+    )
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole: the trainer's state is written last."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
+    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text()))
+    except ValueError:
+        return False
+
+
+def _write_history(log: list[dict[str, Any]], path: Path) -> None:
+    rows = [entry for entry in log if "loss" in entry]
+    columns = {"step": "step", "loss": "loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
+    pd.DataFrame(rows)[list(columns)].rename(columns=columns).to_parquet(path, index=False)
+
+
+def _keep_what_is_portable(folder: Path) -> None:
+    """Drop pickled arguments, random states and texts with paths: the rest is the same after a kill and a resume."""
+    for pattern in ("training_args.bin", "rng_state*.pth", "README.md"):
+        for file in folder.rglob(pattern):
+            file.unlink()
+    for file in folder.glob("checkpoint-*/trainer_state.json"):
+        state = json.loads(file.read_text())
+        kept = {name: state[name] for name in ("global_step", "max_steps", "log_history")}
+        file.write_text(json.dumps(kept, indent=1))

@@ -1,0 +1,89 @@
+"""Loading models: safetensors only, remote code only where the user asked for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from winnow.errors import BadSetting, MissingResource
+from winnow.params import FinetuneParams, LoraParams, Precision
+from winnow.records.tokenizer import model_name
+from winnow.stages import Finished
+
+
+def dtype_of(precision: Precision, device: str) -> torch.dtype:
+    """`auto` is bf16 on CUDA and fp32 on a CPU, so that it is known before a worker starts."""
+    wanted = ("bf16" if device.startswith("cuda") else "fp32") if precision == "auto" else precision
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[wanted]
+
+
+def load_model(base: Finished, precision: Precision, device: str) -> PreTrainedModel:
+    """The base model on its device, in eval mode."""
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": dtype_of(precision, device)}
+    options["trust_remote_code"] = bool(base.summary.get("trust_remote_code"))
+    if base.summary.get("revision"):
+        options["revision"] = base.summary["revision"]
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_name(base), **options)
+    except OSError as error:
+        raise MissingResource(
+            f"The model {model_name(base)!r} cannot be loaded: {str(error).splitlines()[0]} Check `model.base`; "
+            "without a network the model has to be in a local folder or in the Hugging Face cache."
+        ) from None
+    model.config.use_cache = False
+    return model.to(device).eval()
+
+
+def add_adapter(model: PreTrainedModel, params: LoraParams, seed: int) -> PeftModel:
+    """A fresh adapter whose initial weights depend on the seed alone."""
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=params.r,
+        lora_alpha=params.alpha,
+        lora_dropout=params.dropout,
+        target_modules=params.targets,
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise BadSetting(f"`finetune.lora.targets` is {params.targets!r}: {error}") from None
+
+
+@contextmanager
+def trainable(model: PreTrainedModel, params: FinetuneParams, seed: int, name: str) -> Iterator[Any]:
+    """The base model made ready for one seed's training, and afterwards put back to what it was, exactly."""
+    if params.method == "lora":
+        adapted = add_adapter(model, params.lora, seed)
+        adapted.peft_config["default"].base_model_name_or_path = name
+        try:
+            yield adapted
+        finally:
+            adapted.unload()
+            model.requires_grad_(True)
+        return
+    initial = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
+    try:
+        yield model
+    finally:
+        model.load_state_dict(initial)
+
+
+@contextmanager
+def tuned(base: Finished, model: PreTrainedModel, result: Finished | None) -> Iterator[Any]:
+    """The base model as one fine-tuning left it (None: untouched); an adapter is taken off again afterwards."""
+    if result is None:
+        yield model
+    elif (result.path / "adapter_config.json").exists():
+        adapted = PeftModel.from_pretrained(model, str(result.path))
+        try:
+            yield adapted.eval()
+        finally:
+            adapted.unload()
+    else:
+        code = bool(base.summary.get("trust_remote_code"))
+        full = AutoModelForCausalLM.from_pretrained(str(result.path), dtype=model.dtype, trust_remote_code=code)
+        yield full.to(model.device).eval()

@@ -1,0 +1,1 @@
+"""Worker processes: `python -m winnow.workers.<stage> job.json`, the only code that touches an accelerator."""

@@ -1,0 +1,41 @@
+"""Worker: fine-tune the base model on every seed's mix of one arm, one after the other, with one start-up."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from winnow.params import FinetuneParams
+from winnow.records.tokenizer import load_tokenizer
+from winnow.records.tokens import TokenTable
+from winnow.stages import Finished, Work
+from winnow.training.data import expand
+from winnow.training.finetune import Plan, train
+from winnow.training.model import load_model, trainable
+from winnow.workers.runtime import Worker, peak_memory_gb, run
+
+
+def work(worker: Worker) -> dict[str, Any]:
+    """Train the seeds that are missing."""
+    task = worker.job.task
+    params = FinetuneParams.model_validate(task["params"])
+    base = Finished.open(Path(task["base_model"]))
+    tokens = TokenTable.open(Path(task["tokens"]), "train")
+    tokenizer = load_tokenizer(base)
+    device = worker.device()
+    precision = params.precision if params.method == "lora" else "fp32"
+    model = load_model(base, precision, device)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    for name, place in worker.job.places.items():
+        seed = int(name)
+        order = expand(task["mixes"][name], seed, params.steps, params.epochs, params.batch)
+        plan = Plan(params, seed, order, place.partial, pad_id, worker.job.machine, device)
+        with trainable(model, params, seed, base.fingerprint) as ready:
+            cost = train(ready, tokens, plan, partial(worker.report, message=f"seed {seed}"))
+        if worker.is_main:
+            Work(place).finish({"seed": seed, "steps": plan.steps}, {**cost, "peak_memory_gb": peak_memory_gb()})
+        worker.barrier()
+    return {}
+
+
+if __name__ == "__main__":
+    run(work)

@@ -1,0 +1,207 @@
+"""Start a worker, follow its progress, and return its result or one clear error.
+
+One process is forked from a server that has torch, transformers and peft loaded already; several go through
+`accelerate launch`. Workers have their own session: an interrupt reaches them from here, once, in order.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from winnow import errors
+from winnow.errors import WorkerFailed
+from winnow.params import Machine
+from winnow.progress import publish
+from winnow.stages import Place, Work
+from winnow.workers.job import LOG, PROGRESS, RESULT, Job
+from winnow.workers.runtime import parse_news, perform
+
+PRELOAD = [
+    "torch",
+    "transformers.trainer",
+    "transformers.models.qwen2.modeling_qwen2",
+    "peft",
+    "lm_eval.models.huggingface",
+]
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 30.0
+LAST_LINES = 20
+
+
+def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Place], machine: Machine) -> None:
+    """Let one worker build all results that are missing, holding their locks meanwhile; nothing is started for none."""
+    with ExitStack() as locks:
+        for place in missing.values():
+            locks.enter_context(Work.resume(place))
+        # Another run may have finished some of them while this one waited for their locks.
+        open_places = {name: place for name, place in missing.items() if place.finished() is None}
+        if open_places:
+            launch(stage, task, open_places, machine)
+
+
+def launch(stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine) -> dict[str, Any]:
+    """Run `winnow.workers.<stage>` on ``task`` and return what it answered."""
+    folder = Path(tempfile.mkdtemp(prefix=f"winnow-{stage}-"))
+    job = Job(stage, dict(task), dict(places), machine, os.getpid(), folder)
+    job_file = job.write()
+    process = _fork(job_file) if _may_fork(machine) else _spawn(job, job_file)
+    try:
+        exit_code = _follow(job, process)
+    except BaseException:
+        process.stop()
+        raise
+    answer = _answer(job, process, exit_code)
+    shutil.rmtree(folder, ignore_errors=True)
+    return answer
+
+
+class _Process:
+    """A started worker: how to ask whether it ended, and how to stop it with all its children."""
+
+    def __init__(self, command: str, pid: int, poll: Callable[[], int | None]) -> None:
+        self.command = command
+        self.pid = pid
+        self.poll = poll
+
+    def stop(self) -> None:
+        """Interrupt the worker's session; kill what does not leave in time."""
+        self._signal(signal.SIGINT)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            # It has ended, or was not yet given a session of its own.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def _may_fork(machine: Machine) -> bool:
+    return machine.processes == 1 and machine.forkserver and sys.platform == "linux"
+
+
+def _fork(job_file: Path) -> _Process:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=_forked, args=(str(job_file),))
+    with _unknown_main():
+        process.start()
+    assert process.pid is not None
+    stage = json.loads(job_file.read_text())["stage"]
+    return _Process(f"python -m winnow.workers.{stage} {job_file}", process.pid, lambda: process.exitcode)
+
+
+@contextmanager
+def _unknown_main() -> Iterator[None]:
+    """Hide the main module: a forked child would import it again, and with it all of Kedro."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _forked(job_file: str) -> None:
+    """Runs in the forked child: own session, own log, then the same entry as `python -m`."""
+    path = Path(job_file)
+    os.setsid()
+    log = os.open(path.parent / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stage = json.loads(path.read_text())["stage"]
+    module = importlib.import_module(f"winnow.workers.{stage}")
+    sys.exit(perform(module.work, path))
+
+
+def _spawn(job: Job, job_file: Path) -> _Process:
+    module = ["-m", f"winnow.workers.{job.stage}", str(job_file)]
+    command = [sys.executable, *module]
+    if job.machine.processes > 1:
+        config = job.machine.accelerate_config or _accelerate_config(job)
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), *module]
+    # ACCELERATE_USE_CPU makes accelerate start one process, or plain DDP in place of DeepSpeed, without a word.
+    environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
+    environment["OMP_NUM_THREADS"] = str(job.machine.threads or max(1, (os.cpu_count() or 1) // job.machine.processes))
+    with (job.folder / LOG).open("ab") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    return _Process(" ".join(command), child.pid, child.poll)
+
+
+def _accelerate_config(job: Job) -> Path:
+    """The form that really starts several processes on a CPU, where `MULTI_CPU` starts one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lines = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "MULTI_GPU",
+        "num_machines": 1,
+        "machine_rank": 0,
+        "num_processes": job.machine.processes,
+        "main_process_port": port,
+        "mixed_precision": "no",
+        "use_cpu": False,
+    }
+    path = job.folder / "accelerate.yml"
+    path.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items()))
+    return path
+
+
+def _follow(job: Job, process: _Process) -> int:
+    """Publish progress as it comes, until the worker ends."""
+    position = 0
+    while True:
+        exit_code = process.poll()
+        position = _publish_new(job, position)
+        if exit_code is not None:
+            return exit_code
+        time.sleep(POLL_SECONDS)
+
+
+def _publish_new(job: Job, position: int) -> int:
+    path = job.folder / PROGRESS
+    if not path.exists():
+        return position
+    with path.open("rb") as file:
+        file.seek(position)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            publish(parse_news(job.stage, line.decode()))
+            position += len(line)
+    return position
+
+
+def _answer(job: Job, process: _Process, exit_code: int) -> dict[str, Any]:
+    path = job.folder / RESULT
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "error" in content:
+        raise getattr(errors, content["error"], WorkerFailed)(content["message"])
+    if "result" in content and exit_code == 0:
+        return dict(content["result"])
+    log = job.folder / LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    raise WorkerFailed(
+        f"The worker for {job.stage} ended with exit code {exit_code} and no result. Committed shards are kept; the "
+        f"next run goes on from them.\nCommand: {process.command}\nLog: {log}\nIts last lines:\n"
+        + "\n".join(lines[-LAST_LINES:])
+    )

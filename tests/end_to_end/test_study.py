@@ -1,0 +1,83 @@
+"""`kedro run` as a user types it: results, reuse, tracking, and what is printed."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Study
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+
+def folders(study: Study, stage: str) -> set[str]:
+    return {path.name for path in study.data.glob(f"*/{stage}/*") if path.is_dir()}
+
+
+def children(study: Study) -> list[Run]:
+    client = MlflowClient(study.tracking_uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(experiments, "tags.`winnow.kind` = 'arm'", order_by=["attributes.start_time ASC"])
+
+
+def test_one_arm_runs_from_raw_files_to_a_comparison(study: Study):
+    comparison = pd.read_parquet(next(study.data.glob("08_reporting/**/comparison.parquet")))
+    assert list(comparison.arm) == ["random"]
+    assert 0 <= comparison.accuracy[0] <= 1
+    assert "random" in study.output
+    assert "mlflow ui" in study.output
+    assert "kedro viz" in study.output
+    assert not list(study.data.rglob("*.partial"))
+
+
+def test_another_learning_rate_reruns_the_fine_tuning_of_that_arm_alone(study: Study):
+    before = {stage: folders(study, stage) for stage in ("base", "tokens", "finetune")}
+    runs_before = len(children(study))
+    study.kedro("run", "--pipelines", "random", "--env", "test", "--params", "finetune.lr=0.0005")
+    assert folders(study, "base") == before["base"]
+    assert folders(study, "tokens") == before["tokens"]
+    assert len(folders(study, "finetune") - before["finetune"]) == 2
+
+    runs = children(study)
+    assert len(runs) == runs_before + 1
+    old, new = runs[-2:]
+    assert old.data.params["finetune.lr"] != new.data.params["finetune.lr"] == "0.0005"
+    assert set(old.data.metrics) == set(new.data.metrics)
+    comparison = pd.read_parquet(next(study.data.glob("08_reporting/**/comparison.parquet")))
+    assert comparison.settings.nunique() == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["arm.strategy", "arm.choice", "arm.budget", "arm.control", "arm.seeds", "finetune.lr"]
+)
+def test_a_child_run_says_what_makes_it_differ(study: Study, name: str):
+    assert name in children(study)[0].data.params
+
+
+def test_a_child_run_holds_every_promised_metric(study: Study):
+    run = children(study)[0]
+    expected = {"evaluate/accuracy", "evaluate/accuracy_ci", "finetune/loss", "cost/seconds", "cost/peak_memory_gb"}
+    expected |= {f"evaluate/{kind}/{domain}" for kind in ("accuracy", "loss") for domain in ("math", "code", "science")}
+    assert expected | {"cost/tokens_per_second"} <= set(run.data.metrics)
+    history = MlflowClient(study.tracking_uri).get_metric_history(run.info.run_id, "finetune/loss")
+    assert len({point.step for point in history}) > 1
+    assert run.info.status == "FINISHED"
+
+
+def test_a_second_run_builds_nothing(study: Study):
+    marks = {path: path.stat().st_mtime_ns for path in study.data.rglob("record.json")}
+    study.kedro("run", "--pipeline", "random", "--env", "test")
+    assert {path: path.stat().st_mtime_ns for path in study.data.rglob("record.json")} == marks
+
+
+def test_the_plan_agrees_with_the_run(study: Study):
+    unchanged = study.kedro("plan", "--pipeline", "random", "--env", "test")
+    assert "would run" not in unchanged
+    changed = study.kedro("plan", "--pipeline", "random", "--env", "test", "--params", "finetune.lr=0.002")
+    assert "finetune.lr" in changed
+    assert "0.002" in changed
+
+
+def test_no_result_names_this_machine(study: Study):
+    for file in (path for pattern in ("*.json", "*.yml") for path in study.data.rglob(pattern)):
+        assert str(study.folder) not in file.read_text(encoding="utf-8"), file
+    assert Path(study.data / "03_primary").exists()

@@ -1,0 +1,96 @@
+"""Every registered pipeline is whole: typed parameters, no leak of held-out rows, no missing dataset."""
+
+import inspect
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kedro.framework.context import KedroContext
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from pydantic import BaseModel
+
+from pipelines import requested
+from pipelines.arms import ARMS
+from winnow.errors import BadSetting
+from winnow.pipeline_registry import known_arms, register_pipelines
+
+PROJECT = Path(__file__).resolve().parents[2]
+ENVIRONMENTS = sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir())
+MAY_READ_HELD_OUT = {"evaluate", "verify"}
+
+
+@pytest.fixture(params=ENVIRONMENTS)
+def context(request: pytest.FixtureRequest) -> Iterator[KedroContext]:
+    bootstrap_project(PROJECT)
+    with KedroSession.create(PROJECT, env=request.param) as session:
+        yield session.load_context()
+
+
+def all_nodes() -> dict[str, object]:
+    return {node.name: node for pipeline in register_pipelines().values() for node in pipeline.nodes}
+
+
+def test_every_params_input_arrives_as_its_model(context: KedroContext):
+    catalog = context.catalog
+    checked = 0
+    for node in all_nodes().values():
+        bound = inspect.signature(node.func).bind(*_positional(node), **_keyword(node))
+        hints = typing.get_type_hints(node.func)
+        for name, value in bound.arguments.items():
+            dataset = value if isinstance(value, str) else ""
+            if dataset.startswith("params:"):
+                model = hints[name]
+                assert issubclass(model, BaseModel), f"{node.name}: {name} is not a parameter model"
+                assert isinstance(catalog.load(dataset), model), f"{node.name}: {dataset} arrives untyped"
+                checked += 1
+    assert checked > len(ARMS)
+
+
+def _positional(node: object) -> list[str]:
+    return [] if isinstance(node._inputs, dict) else list(node.inputs)
+
+
+def _keyword(node: object) -> dict[str, str]:
+    return dict(node._inputs) if isinstance(node._inputs, dict) else {}
+
+
+def test_held_out_feeds_only_the_stages_that_may_read_it():
+    readers = {node.name.rsplit(".", 1)[-1] for node in all_nodes().values() if "held_out" in node.inputs}
+    assert readers
+    assert readers <= MAY_READ_HELD_OUT
+
+
+def test_every_dataset_of_every_environment_is_declared(context: KedroContext):
+    catalog = context.catalog
+    names = {name for node in all_nodes().values() for name in (*node.inputs, *node.outputs)}
+    for name in sorted(names):
+        assert catalog.get(name) is not None, f"{name} is in no catalog file"
+        assert type(catalog.get(name)).__name__ != "MemoryDataset" or name.startswith("param"), name
+
+
+def test_an_arms_pipeline_starts_at_the_raw_files():
+    for name in ARMS:
+        free = register_pipelines()[name].inputs()
+        assert all(dataset.startswith("params:") for dataset in free), f"{name} needs {free}"
+
+
+def test_arms_asked_for_are_compared_with_each_other_and_no_others(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(requested, "_requested", ("base", "random"))
+    registered = register_pipelines()
+    nodes = {node.name: node for node in (registered["base"] + registered["random"]).nodes}
+    compared = {arm for arm in ARMS for node in nodes.values() if f"{arm}.evaluation" in node.inputs}
+    assert compared == {"base", "random"}
+    assert not {node.name for node in registered["all"].nodes} & {"compare"}
+
+
+def test_an_unknown_arm_is_refused_with_the_known_ones():
+    with pytest.raises(BadSetting, match="Known arms: all, base, length, random"):
+        known_arms(["random", "randm"])
+
+
+def test_kedro_sees_the_same_names():
+    bootstrap_project(PROJECT)
+    assert {"__default__", "study", "baseline", *ARMS} <= set(pipelines)
