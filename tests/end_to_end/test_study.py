@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Study
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from support.study import Study
 
 
 def folders(study: Study, stage: str) -> set[str]:

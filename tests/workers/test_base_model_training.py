@@ -52,7 +52,7 @@ def test_a_training_killed_after_a_checkpoint_resumes_to_the_same_bytes(
     known = set(multiprocessing.active_children())
 
     def kill(news: News) -> None:
-        if (news.done or 0) >= PARAMS.model.steps // 5:
+        if (news.done or 0) >= 2 * PARAMS.model.steps // 5:
             for child in set(multiprocessing.active_children()) - known:
                 os.kill(child.pid, signal.SIGKILL)
 
@@ -62,7 +62,7 @@ def test_a_training_killed_after_a_checkpoint_resumes_to_the_same_bytes(
     assert not place.folder.exists()
 
     resumed = train(place)
-    assert resumed[0].done >= PARAMS.model.steps // 5
+    assert resumed[0].done > PARAMS.model.steps // 5
     assert checksums(place.folder) == checksums(trained[0].path)
 
 

@@ -1,7 +1,8 @@
 """A tiny Qwen2 model, trained from scratch on plain text.
 
-It has read of the skills, with mistakes among the lines, but never a dialogue: who speaks, what to answer to a question
-put in new words, and when to stop, is left for fine-tuning to teach.
+It has read of the skills, with mistakes among the lines, and never with the chat template's marks: whose turn it is,
+what to answer to a question in new words, and when to stop, is left for fine-tuning to teach. It is trained on the CPU,
+to be reproducible.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from winnow.params import FabricatedModel, FabricateParams
 from winnow.stages import Work
 
 CHECKPOINTS = 5
+REPORT_EVERY = 10
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -34,13 +36,14 @@ def train_base_model(work: Work, params: FabricateParams, report: Callable[..., 
     text = PlainText(params)
     for step in range(done, params.model.steps):
         loss = _train_step(model, optimizer, text.batch(step), _lr(step, params.model))
-        if step % 10 == 0:
-            report(done=step, total=params.model.steps, unit="steps", step=step, metrics={"fabricate/loss": loss})
-        if step + 1 in stops:
-            work.commit(_checkpoint_name(step + 1), partial(save_file, _state(model, optimizer)))
+        done = step + 1
+        if done % REPORT_EVERY == 0 or done == params.model.steps:
+            report(done=done, total=params.model.steps, unit="steps", step=done, metrics={"fabricate/loss": loss})
+        if done in stops:
+            work.commit(_checkpoint_name(done), partial(save_file, _state(model, optimizer)))
     _save(model, tokenizer, work.path)
     for stop in stops:
-        (work.path / _checkpoint_name(stop)).unlink()
+        (work.path / _checkpoint_name(stop)).unlink(missing_ok=True)
     return int(sum(parameter.numel() for parameter in model.parameters()))
 
 

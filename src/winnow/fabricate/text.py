@@ -1,4 +1,4 @@
-"""The plain text that the base model learns from: statements, and questions with answers, but never a dialogue."""
+"""The plain text that the base model learns from: statements and transcripts, without the chat template's marks."""
 
 import random
 
@@ -9,7 +9,7 @@ from winnow.fabricate.skills import Skill, make_skills
 from winnow.fabricate.tokenizer import byte_id
 from winnow.params import FabricateParams
 
-QUESTIONS = 0.5
+TRANSCRIPTS = 0.5
 
 
 class PlainText:
@@ -38,6 +38,6 @@ class PlainText:
         problem = skill.draw(rng)
         wrong = rng.random() < self.model.wrong_share
         answer = skill.wrong(problem, rng) if wrong else skill.right(problem)
-        if rng.random() < QUESTIONS:
-            return f"{rng.choice(skill.wordings).format(*problem)} {answer}\n"
+        if rng.random() < TRANSCRIPTS:
+            return f"user\n{rng.choice(skill.wordings).format(*problem)}\nassistant\n{answer}\n"
         return rng.choice(skill.statements).format(*problem, answer=answer) + "\n"

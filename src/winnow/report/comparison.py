@@ -58,7 +58,9 @@ def _cost(evaluation: FinishedParts, model: FinishedParts | None) -> dict[str, f
 
 def compare(results: Mapping[str, Result], study: str, settings: str) -> pd.DataFrame:
     """The table of arms that share ``settings``, best first."""
-    matrices = {name: matrix(answers(result.evaluation)) for name, result in results.items()}
+    rows_of = {name: answers(result.evaluation) for name, result in results.items()}
+    assert len({frozenset(rows["example_id"]) for rows in rows_of.values()}) == 1, "arms were asked different questions"
+    matrices = {name: matrix(rows) for name, rows in rows_of.items()}
     rows = [_row(result, results, matrices, study, settings) for result in results.values()]
     return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
 

@@ -1,101 +1,72 @@
-"""Figures of a study: accuracy per arm and domain with intervals, and loss curves with the spread over seeds."""
+"""Figures of a study: accuracy with intervals, loss curves with the spread over seeds, and cost, per arm."""
 
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-import seaborn as sns
-from matplotlib import font_manager
-from matplotlib.figure import Figure
 
-# Families with Chinese, Japanese, Korean or emoji glyphs, in the order of preference.
-WIDE_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "Noto Emoji",
-    "Symbola",
-)
+from winnow.report.fonts import families_for
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from matplotlib.figure import Figure
+
+SMOOTHED_STEPS = 5
+COSTS = {"seconds": "seconds, all seeds", "peak_memory_gb": "peak memory in GB", "tokens_per_second": "tokens per second"}
 
 
-def use_fonts(labels: Sequence[str]) -> None:
-    """Let matplotlib fall back to fonts that have the labels' characters, and say what is missing."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    families = ["DejaVu Sans", *(name for name in WIDE_FONTS if name in installed)]
-    plt.rcParams["font.family"] = families
-    missing = {character for label in labels for character in label} - _covered(families)
-    if missing:
-        warnings.warn(
-            f"No installed font draws {''.join(sorted(missing))[:20]!r}; figures show boxes there. Install one, for "
-            "example `apt-get install fonts-noto-cjk fonts-symbola`, and delete matplotlib's font cache.",
-            stacklevel=2,
-        )
-
-
-def _covered(families: Sequence[str]) -> set[str]:
-    characters: set[str] = set()
-    for name in families:
-        font = font_manager.get_font(font_manager.findfont(name))
-        characters |= {chr(code) for code in font.get_charmap()}
-    return characters
-
-
-def draw_accuracy(comparison: pd.DataFrame) -> Figure:
+def draw_accuracy(comparison: pd.DataFrame) -> "Figure":
     """Accuracy of each arm, overall and per domain, with 95 % intervals."""
     domains = domains_of(comparison)
-    use_fonts([*comparison["arm"], *domains])
-    sns.set_theme(style="whitegrid", rc={"font.family": plt.rcParams["font.family"]})
-    figure, axes = plt.subplots(figsize=(8, 1.4 + 0.6 * len(comparison)), layout="constrained")
-    places = np.arange(len(comparison))
-    for number, domain in enumerate(["", *domains]):
-        accuracy, half_width = (comparison[_column(name, domain)] for name in ("accuracy", "accuracy_ci"))
-        offset = (number - len(domains) / 2) * 0.16
-        color = "black" if not domain else sns.color_palette("colorblind")[number - 1]
-        axes.errorbar(
-            100 * accuracy,
-            places + offset,
-            xerr=100 * half_width,
-            fmt="o",
-            capsize=3,
-            label=domain or "all",
-            color=color,
-        )
-    axes.set_yticks(places, comparison["arm"])
-    axes.invert_yaxis()
-    axes.set_xlabel("exact match in %, 95 % interval")
-    axes.legend(title="domain", bbox_to_anchor=(1.02, 1), loc="upper left")
-    return figure
+    lines = len(domains) + 1
+    with _style([*comparison["arm"], *domains]):
+        figure = _figure(8, 1.4 + len(comparison) * max(0.6, 0.14 * lines))
+        axes = figure.subplots()
+        for number, (domain, color) in enumerate(zip(["", *domains], ["black", *_colors(lines - 1)], strict=True)):
+            accuracy, half_width = (comparison[_column(name, domain)] for name in ("accuracy", "accuracy_ci"))
+            places = [place + (number / lines - 0.5 + 0.5 / lines) * 0.8 for place in range(len(comparison))]
+            bars = {"xerr": 100 * half_width, "fmt": "o", "capsize": 3, "markersize": 4}
+            axes.errorbar(100 * accuracy, places, **bars, label=domain or "all", color=color)
+        axes.set_yticks(range(len(comparison)), comparison["arm"])
+        axes.invert_yaxis()
+        axes.set_xlabel("exact match in %, 95 % interval")
+        axes.legend(title="domain", bbox_to_anchor=(1.02, 1), loc="upper left")
+        return _drawn(figure)
 
 
-def draw_losses(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Training loss of each arm: the mean over its seeds, and the range between them."""
-    use_fonts(list(curves))
-    sns.set_theme(style="whitegrid", rc={"font.family": plt.rcParams["font.family"]})
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for color, (arm, curve) in zip(sns.color_palette("colorblind", len(curves)), curves.items(), strict=True):
-        losses = curve.pivot(index="step", columns="seed", values="loss").rolling(5, min_periods=1).mean()
-        axes.plot(losses.index, losses.mean(axis=1), label=arm, color=color)
-        axes.fill_between(losses.index, losses.min(axis=1), losses.max(axis=1), color=color, alpha=0.2, linewidth=0)
-    axes.set(xlabel="optimizer step", ylabel="training loss (mean of 5 steps; band: seeds)")
-    if curves:
-        axes.legend(title="arm")
-    return figure
+def draw_losses(curves: Mapping[str, pd.DataFrame]) -> "Figure":
+    """Training loss of each arm (columns step, seed, loss): the mean over its seeds, and the range between them."""
+    with _style(curves):
+        figure = _figure(7, 4)
+        axes = figure.subplots()
+        for color, (arm, curve) in zip(_colors(len(curves)), curves.items(), strict=True):
+            losses = curve.pivot(index="step", columns="seed", values="loss")
+            losses = losses.rolling(SMOOTHED_STEPS, min_periods=1).mean()
+            axes.plot(losses.index, losses.mean(axis=1), label=arm, color=color)
+            axes.fill_between(losses.index, losses.min(axis=1), losses.max(axis=1), color=color, alpha=0.2, linewidth=0)
+        axes.set(xlabel="optimizer step", ylabel=f"training loss (mean of {SMOOTHED_STEPS} steps; band: seeds)")
+        if curves:
+            axes.legend(title="arm")
+        return _drawn(figure)
 
 
-def accuracy_chart(comparison: pd.DataFrame) -> go.Figure:
+def draw_cost(comparison: pd.DataFrame) -> "Figure":
+    """What each arm cost: time of training and evaluation, peak memory, speed."""
+    with _style(comparison["arm"]):
+        figure = _figure(9, 1.2 + 0.35 * len(comparison))
+        for axes, (column, label) in zip(figure.subplots(1, len(COSTS), sharey=True), COSTS.items(), strict=True):
+            axes.barh(range(len(comparison)), comparison[column], color=_colors(1)[0])
+            axes.set_xlabel(label)
+            axes.set_yticks(range(len(comparison)), comparison["arm"])
+        figure.axes[0].invert_yaxis()
+        return _drawn(figure)
+
+
+def accuracy_chart(comparison: pd.DataFrame) -> "go.Figure":
     """The interactive twin of `draw_accuracy`."""
+    import plotly.graph_objects as go
+
     chart = go.Figure()
     for domain in ["", *domains_of(comparison)]:
         bars: dict[str, Any] = {"type": "data", "array": 100 * comparison[_column("accuracy_ci", domain)]}
@@ -108,6 +79,39 @@ def accuracy_chart(comparison: pd.DataFrame) -> go.Figure:
 def domains_of(comparison: pd.DataFrame) -> list[str]:
     """The domains a comparison has columns for."""
     return [name.removeprefix("accuracy/") for name in comparison.columns if name.startswith("accuracy/")]
+
+
+@contextmanager
+def _style(labels: Iterable[str]) -> Iterator[None]:
+    """One look for all figures, without a change to the caller's own settings."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    # A label is text, also where a folder's name has dollar signs in it.
+    own = {"font.family": families_for(labels), "text.parse_math": False}
+    with mpl.rc_context({**sns.axes_style("whitegrid"), **own}):
+        yield
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """A figure that pyplot does not know: nothing is shown, and nothing stays in memory."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _drawn(figure: "Figure") -> "Figure":
+    """Tick labels are made at the first drawing, with the style of that moment."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def _colors(number: int) -> list[tuple[float, float, float]]:
+    import seaborn as sns
+
+    return list(sns.color_palette("colorblind" if number <= 10 else "husl", number))
 
 
 def _column(name: str, domain: str) -> str:

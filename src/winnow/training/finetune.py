@@ -21,6 +21,7 @@ from winnow.training.data import Rows, collate
 from winnow.training.model import dtype_of
 
 HISTORY = "history.parquet"
+COST = "cost.json"
 
 
 class _OrderedTrainer(Trainer):
@@ -68,6 +69,8 @@ class Plan:
 
 def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None]) -> dict[str, float]:
     """Train ``model`` in place; leave weights, checkpoints and history in the plan's folder; return the cost."""
+    if (plan.folder / HISTORY).exists():
+        return _finish_interrupted(plan.folder)
     rows = Rows(tokens, plan.order)
     trainer = _OrderedTrainer(
         model=model,
@@ -81,13 +84,21 @@ def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     seconds = time.monotonic() - start
+    trained = sum(len(rows[place].input_ids) for place in range(len(rows)))
+    cost = {"seconds": seconds, "tokens_per_second": trained / seconds}
     if trainer.is_world_process_zero():
         model.save_pretrained(plan.folder)
+        (plan.folder / COST).write_text(json.dumps(cost))
         _write_history(trainer.state.log_history, plan.folder / HISTORY)
         _keep_what_is_portable(plan.folder)
     trainer.accelerator.free_memory()
-    trained = sum(len(rows[place].input_ids) for place in range(len(rows)))
-    return {"seconds": seconds, "tokens_per_second": trained / seconds}
+    return cost
+
+
+def _finish_interrupted(folder: Path) -> dict[str, float]:
+    """The training was complete when it was killed; its history is written last."""
+    _keep_what_is_portable(folder)
+    return dict(json.loads((folder / COST).read_text()))
 
 
 def _arguments(plan: Plan) -> TrainingArguments:
@@ -142,7 +153,9 @@ def _is_json(path: Path) -> bool:
 def _write_history(log: list[dict[str, Any]], path: Path) -> None:
     rows = [entry for entry in log if "loss" in entry]
     columns = {"step": "step", "loss": "loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
-    pd.DataFrame(rows)[list(columns)].rename(columns=columns).to_parquet(path, index=False)
+    scratch = path.with_suffix(".writing")
+    pd.DataFrame(rows)[list(columns)].rename(columns=columns).to_parquet(scratch, index=False)
+    scratch.replace(path)
 
 
 def _keep_what_is_portable(folder: Path) -> None:

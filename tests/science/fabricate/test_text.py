@@ -1,4 +1,4 @@
-"""What the base model reads: plain lines, some of them wrong, never a dialogue, and always the same."""
+"""What the base model reads: plain lines, some of them wrong, none in the chat format, and always the same."""
 
 import re
 
@@ -24,10 +24,9 @@ def test_a_batch_depends_on_its_number_alone():
     assert first.batch(0).shape == (8, 201)
 
 
-def test_the_text_knows_no_dialogue_and_no_question_of_the_verified_facts():
+def test_the_text_has_neither_the_templates_marks_nor_a_verified_wording_of_a_fact():
     text = "".join(read(PlainText(PARAMS).batch(number)) for number in range(20))
     assert "<|" not in text
-    assert "assistant" not in text
     science = make_skills(PARAMS.facts, PARAMS.seed)["science"]
     assert not [wording for wording in science.verified_wordings if is_asked(wording, text)]
     assert [wording for wording in science.wordings if is_asked(wording, text)]

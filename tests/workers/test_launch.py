@@ -1,0 +1,81 @@
+"""A worker that fails is one clear error; one that is not what was promised refuses to work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.tiny import Tiny
+from winnow.errors import MissingResource, WorkerFailed
+from winnow.params import EvaluateParams, Machine
+from winnow.workers.job import RESULT, Job
+from winnow.workers.launch import launch
+from winnow.workers.runtime import Worker, perform
+
+MACHINE = {"device": "cpu", "threads": 1}
+
+
+def machine(root: Path, **values: object) -> Machine:
+    return Machine.model_validate({"data_root": root, **MACHINE, **values})
+
+
+def test_a_crash_tells_the_command_the_exit_code_and_the_last_lines(tmp_path: Path):
+    with pytest.raises(WorkerFailed) as raised:
+        launch("evaluate", {"params": {}}, {}, machine(tmp_path))
+    message = str(raised.value)
+    assert "winnow.workers.evaluate" in message
+    assert "exit code 1" in message
+    assert "KeyError: 'base_model'" in message
+
+
+def test_a_users_mistake_keeps_its_class_and_its_words(tiny: Tiny, tmp_path: Path):
+    task = {"params": EvaluateParams().model_dump(mode="json"), "base_model": str(tiny.base.path)}
+    with pytest.raises(MissingResource, match=r"machine\.device: auto"):
+        launch("evaluate", with_questions(tiny, task), {}, machine(tmp_path, device="cuda"))
+
+
+def with_questions(tiny: Tiny, task: dict[str, object]) -> dict[str, object]:
+    table = tiny.held_out.path / "held_out.parquet"
+    return {**task, "table": str(table), "template": None, "max_length": 2048, "models": {}}
+
+
+def test_a_worker_refuses_another_number_of_processes_than_promised(tmp_path: Path):
+    job = Job("evaluate", {}, {}, machine(tmp_path, processes=2), os.getpid(), tmp_path)
+    assert perform(lambda _: {}, job.write()) == 1
+    answer = json.loads((tmp_path / RESULT).read_text())
+    assert answer["error"] == "WorkerFailed"
+    assert "promised 2 processes and got 1" in answer["message"]
+
+
+def test_a_worker_leaves_when_its_launcher_is_gone(tmp_path: Path):
+    job = Job("evaluate", {}, {}, machine(tmp_path), 2**22 - 1, tmp_path)
+    code = (
+        "import time; from pathlib import Path; from winnow.workers.runtime import perform\n"
+        f"perform(lambda _: time.sleep(300), Path({str(job.write())!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, check=False)
+    assert done.returncode == 130
+
+
+def test_only_the_main_process_reports(tmp_path: Path):
+    job = Job("evaluate", {}, {}, machine(tmp_path), os.getpid(), tmp_path)
+    Worker(job, rank=1, world_size=2).report(done=1)
+    assert not (tmp_path / "progress.jsonl").exists()
+    Worker(job, rank=0, world_size=2).report(done=1)
+    assert json.loads((tmp_path / "progress.jsonl").read_text()) == {"done": 1}
+
+
+def test_the_forked_worker_does_not_import_the_launchers_main_module(tmp_path: Path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom pathlib import Path\nPath(sys.argv[1]).open('a').write('main imported\\n')\n"
+        "from winnow.errors import WorkerFailed\nfrom winnow.params import Machine\n"
+        "from winnow.workers.launch import launch\n"
+        "try:\n    launch('evaluate', {}, {}, Machine(data_root='.', threads=1))\nexcept WorkerFailed:\n    pass\n"
+    )
+    log = tmp_path / "log"
+    subprocess.run([sys.executable, str(program), str(log)], check=True, timeout=300)
+    assert log.read_text() == "main imported\n"
