@@ -8,7 +8,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from winnow.commands.export import export, merge_files
 from winnow.commands.recipes import recipes
-from winnow.commands.run import plan_options, run_options
+from winnow.commands.run import choosing_options, run_options
 
 RUN_HELP = """Run the study of `study.arms`, or the arms and stages named.
 
@@ -48,7 +48,7 @@ def doctor(as_json: bool) -> None:
 
 
 @cli.command()
-@plan_options
+@choosing_options()
 def plan(**options: Any) -> None:
     """Tell which stages would run and which are reused, and why. Nothing is run.
 

@@ -1,20 +1,25 @@
 """What a run shows: a progress bar on a terminal, plain lines elsewhere, and the table of arms at the end."""
 
+import atexit
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from winnow.progress import News, listening
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 5.0
+SECONDS_OF_SILENCE = 60.0
+PERCENT_BETWEEN_LINES = 10
 WIDTH = 150
+MOST_DOMAINS = 6
 
 
 class ProgressHooks:
@@ -23,49 +28,78 @@ class ProgressHooks:
     def __init__(self) -> None:
         self.console = Console()
         self.active = ExitStack()
+        self.bar: Progress | None = None
         self.node = ""
-        self.last_line = 0.0
         self.started = 0.0
-        self.status: Any = None
+        self.said_at = 0.0
+        self.said_part = 0
 
     @hook_impl
     def before_pipeline_run(self) -> None:
         """Begin to listen."""
         self.active.enter_context(listening(self._hear))
+        # An interrupt reaches no hook, and a bar that is not closed leaves the terminal without a cursor.
+        atexit.register(self.active.close)
         if self.console.is_terminal:
-            self.status = self.active.enter_context(self.console.status(""))
+            self.bar = self.active.enter_context(_bar(self.console))
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Remember the node."""
-        self.node, self.started, self.last_line = node.name, time.monotonic(), time.monotonic()
-        if self.status:
-            self.status.update(self.node)
+        """Remember the node, and show it."""
+        self.node, self.started = node.name, time.monotonic()
+        self.said_at, self.said_part = self.started, 0
+        if self.bar:
+            self._clear()
+            self.bar.add_task(node.name, total=None)
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Say how long it took."""
+        self._clear()
         self.console.print(f"{node.name:<28} {time.monotonic() - self.started:6.1f} s", highlight=False)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Stop listening."""
-        self.active.close()
+        self._close()
 
     @hook_impl
     def on_pipeline_error(self) -> None:
         """Stop listening."""
+        self._close()
+
+    def _close(self) -> None:
+        self._clear()
         self.active.close()
+        atexit.unregister(self.active.close)
+        self.bar = None
+
+    def _clear(self) -> None:
+        if self.bar:
+            for task in self.bar.task_ids:
+                self.bar.remove_task(task)
 
     def _hear(self, news: News) -> None:
-        if news.total is None:
+        if news.total is None or news.done is None:
             return
-        line = f"{self.node}: {news.done}/{news.total} {news.unit} {news.message}".rstrip()
-        if self.status:
-            self.status.update(line)
-        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = time.monotonic()
-            self.console.print(line, highlight=False)
+        measured = [f"{name.split('/')[1]} {value:.3f}" for name, value in news.metrics.items() if "/" in name]
+        detail = " ".join([news.message, *measured]).strip()
+        if self.bar:
+            for task in self.bar.task_ids:
+                name = f"{self.node} {detail}".rstrip()
+                self.bar.update(task, description=name, total=news.total, completed=news.done)
+        elif self._worth_a_line(news.done / max(news.total, 1)):
+            self.console.print(f"{self.node}: {news.done}/{news.total} {news.unit} {detail}".rstrip(), highlight=False)
+
+    def _worth_a_line(self, share: float) -> bool:
+        """Not too often, and only for news: some progress, or a sign of life after a long silence."""
+        silence = time.monotonic() - self.said_at
+        part = int(100 * share + 1e-6) // PERCENT_BETWEEN_LINES
+        moved = part != self.said_part
+        worth = silence >= SECONDS_BETWEEN_LINES and (moved or silence >= SECONDS_OF_SILENCE)
+        if worth:
+            self.said_at, self.said_part = time.monotonic(), part
+        return worth
 
 
 class ReportHooks:
@@ -77,9 +111,13 @@ class ReportHooks:
         self.rows: Any = None
 
     @hook_impl
-    def after_node_run(self, catalog: CatalogProtocol, outputs: dict[str, Any]) -> None:
+    def before_pipeline_run(self) -> None:
+        """Forget an earlier run of this process."""
+        self.rows = None
+
+    @hook_impl
+    def after_node_run(self, outputs: dict[str, Any]) -> None:
         """Keep the comparison of this run."""
-        del catalog
         if "comparison" in outputs:
             self.rows = outputs["comparison"]
 
@@ -92,6 +130,8 @@ class ReportHooks:
         if not console.is_terminal:
             console = Console(width=WIDTH)
         console.print(arms_table(self.rows))
+        for line in verdicts(self.rows):
+            console.print(line, highlight=False, soft_wrap=True)
         shown = "sqlite:///mlflow.db" if self.store == f"sqlite:///{self.project}/mlflow.db" else self.store
         console.print("\nLook further:", highlight=False)
         for command in (f"mlflow ui --backend-store-uri {shown}", "kedro viz run --include-hooks"):
@@ -99,22 +139,36 @@ class ReportHooks:
 
 
 def arms_table(rows: Any) -> Table:
-    """Arms with accuracy and its confidence interval, per domain too, cost, and the verdict against the control."""
+    """Arms with accuracy and its confidence interval, per domain too where these are few, and cost."""
     domains = [column.removeprefix("accuracy/") for column in rows.columns if column.startswith("accuracy/")]
-    table = Table(title=f"Study {rows['study'].iloc[0]}: accuracy in %, with 95 % confidence intervals")
-    for name in ("arm", "seeds", "accuracy", *domains, "train + eval", "peak memory", "against its control"):
-        table.add_column(name, justify="left" if name in ("arm", "against its control") else "right")
+    few = domains if len(domains) <= MOST_DOMAINS else []
+    rest = "" if few == domains else f"{len(domains)} domains are in comparison.csv"
+    title = f"Study {rows['study'].iloc[0]}: accuracy in %, with 95 % confidence intervals"
+    table = Table(
+        title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, caption=rest or None
+    )
+    for name in ("arm", "seeds", "all", *few, "time", "memory"):
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     for _, row in rows.iterrows():
         table.add_row(
             row["arm"],
             str(row["seeds"]),
             _percent(row["accuracy"], row["accuracy_ci"]),
-            *(_percent(row[f"accuracy/{domain}"], row[f"accuracy_ci/{domain}"]) for domain in domains),
+            *(_percent(row[f"accuracy/{domain}"], row[f"accuracy_ci/{domain}"]) for domain in few),
             f"{row['seconds']:.0f} s",
             f"{row['peak_memory_gb']:.2f} GB",
-            row["versus_control"],
         )
     return table
+
+
+def verdicts(rows: Any) -> list[str]:
+    """A sentence for each arm that has a control."""
+    return [f"  {row['arm']}: {row['versus_control']}" for _, row in rows.iterrows() if row["versus_control"]]
+
+
+def _bar(console: Console) -> Progress:
+    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console, transient=True)
 
 
 def _percent(value: float, half_width: float) -> str:

@@ -42,17 +42,17 @@ class FabricatedModel(Params):
     layers: int = Field(default=3, ge=1)
     heads: int = Field(default=4, ge=1)
     steps: int = Field(default=1500, ge=1)
-    batch: int = Field(default=24, ge=1, description="rows of text per step")
-    length: int = Field(default=64, ge=8, description="characters per row of text")
+    batch: int = Field(default=16, ge=1, description="rows of text per step")
+    length: int = Field(default=96, ge=8, description="characters per row of text")
     lr: float = Field(default=3e-3, gt=0)
-    wrong_share: float = Field(default=0.2, ge=0, lt=1, description="of the statements in the text")
+    wrong_share: float = Field(default=0.1, ge=0, lt=1, description="of the lines in the text")
 
 
 class FabricateParams(Params):
     """Generated data with planted truth, in the Mixture-of-Thoughts layout."""
 
     seed: int = 0
-    rows: int = Field(default=1000, ge=10, description="pool rows per subset")
+    rows: int = Field(default=2000, ge=10, description="pool rows per subset")
     verified_rows: int = Field(default=300, ge=4, description="clean rows per subset for validation and held-out")
     facts: int = Field(default=100, ge=4)
     wrong_share: float = Field(default=0.5, ge=0, lt=1, description="of the pool's answers")
@@ -66,6 +66,12 @@ class ColumnMap(Params):
     columns: dict[str, str] | None = None
     tags: dict[str, str] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _where_the_file_is_does_not_matter(cls, entry: Any) -> Any:
+        where = {"file_name", "folder", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"}
+        return {key: value for key, value in entry.items() if key not in where} if isinstance(entry, dict) else entry
+
 
 class IngestParams(Params):
     """Which folder of conversations is read, and how."""
@@ -76,6 +82,14 @@ class IngestParams(Params):
     )
     encoding: str = "utf-8"
     max_record_mb: float = Field(default=64, gt=0, description="longer records become rejects")
+
+    @model_validator(mode="after")
+    def _encoding_is_known(self) -> Self:
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"{self.encoding!r} is no text encoding of Python; try utf-8 or gb18030") from None
+        return self
 
 
 class SplitParams(Params):
@@ -122,7 +136,7 @@ class BudgetParams(Params):
     def _exactly_one(self) -> Self:
         given = {name: value for name, value in self.model_dump().items() if value is not None}
         if len(given) != 1:
-            raise ValueError(f"budget needs exactly one of rows, tokens, share; it has {given or 'none'}")
+            raise ValueError(f"budget needs exactly one of rows, tokens, share, the others null; it has {given}")
         return self
 
 
@@ -159,7 +173,8 @@ class EvaluateParams(Params):
     limit: int | None = Field(default=None, ge=1, description="rows per domain")
     decoding: Literal["teacher_forced", "generate"] = "teacher_forced"
     max_new_tokens: int = Field(default=256, ge=1)
-    batch: int = Field(default=128, ge=1)
+    batch: int = Field(default=128, ge=1, description="rows at once, at most")
+    batch_tokens: int = Field(default=8192, ge=1, description="padded tokens at once, at most; a long row goes alone")
     precision: Precision = "auto"
 
 

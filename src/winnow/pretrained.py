@@ -5,7 +5,7 @@ from pathlib import Path
 
 from winnow.errors import BadSetting, MissingResource
 from winnow.params import ModelParams
-from winnow.stages import Finished, Work, file_checksum, locate
+from winnow.stages import Finished, Work, file_checksum, locate, require_build
 
 REVISION = 1
 SAMPLE_BYTES = 1 << 20
@@ -28,6 +28,7 @@ def record_pretrained(params: ModelParams, root: Path) -> Finished:
     place = locate(root, "pretrained", REVISION, settings, {"model": content})
     if done := place.finished():
         return done
+    require_build([place])
     with Work.resume(place) as work:
         return work.finish(
             {

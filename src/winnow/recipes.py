@@ -1,6 +1,10 @@
-"""Recipes: YAML files with the options of `kedro run` under the key `run`, checked before anything runs."""
+"""Recipes: YAML files with the options of `kedro run` under the key `run`, checked before anything runs.
+
+The same check serves `--params`: Kedro itself takes a misspelt stage for a parameter that nobody reads.
+"""
 
 import difflib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +27,15 @@ STAGES: dict[str, type[models.Params]] = {
     "tokenize": models.TokenizeParams,
 }
 
+# To give one of them is to take the others back: a study at 100 rows is not one at 10 % too.
+_ALTERNATIVES: dict[str, dict[str, tuple[str, ...]]] = {
+    "budget": {"rows": ("tokens", "share"), "tokens": ("rows", "share"), "share": ("rows", "tokens")},
+    "finetune": {"epochs": ("steps",)},
+}
+
 
 class Recipe(BaseModel):
-    """What may stand under `run`."""
+    """What may stand under `run`: the options of `kedro run`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,10 +43,22 @@ class Recipe(BaseModel):
     env: str | None = None
     tags: str = ""
     params: dict[str, Any] = {}
+    node_names: str = ""
+    from_nodes: str = ""
+    to_nodes: str = ""
+    from_inputs: str = ""
+    to_outputs: str = ""
+    namespaces: str = ""
+    load_versions: str = ""
+    conf_source: str | None = None
+    only_missing_outputs: bool = False
+    runner: str | None = None
+    runner_params: dict[str, Any] = {}
+    is_async: bool = False
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """Read and check a recipe; only what it says is returned."""
+def read_recipe(path: str | Path, arms: Collection[str] = ()) -> dict[str, Any]:
+    """Read and check a recipe; only what it says is returned. Arms are checked where the known ``arms`` are given."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -46,38 +68,110 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     try:
         recipe = Recipe.model_validate(content["run"])
     except ValidationError as error:
-        raise BadSetting(f"{path}: {_explain(error)}") from None
-    for stage, values in recipe.params.items():
-        _check_stage(path, stage, values)
+        raise BadSetting(f"{path}: {'; '.join(explain('run', content['run'], Recipe, error))}") from None
+    check_params(recipe.params, str(path), arms)
     return recipe.model_dump(exclude_unset=True)
 
 
-def _check_stage(path: str | Path, stage: str, values: Any) -> None:
-    """Names and values of one stage's parameters; what the recipe leaves out comes from `conf`."""
-    if stage == "arms":
-        for name, arm in values.items():
-            _check(path, f"arms.{name}", models.ArmParams, arm)
-        return
-    if stage not in STAGES:
-        near = difflib.get_close_matches(stage, STAGES, 1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
-        raise BadSetting(f"{path}: there is no stage `{stage}`.{hint} Known: {', '.join(sorted(STAGES))}, arms.")
-    _check(path, stage, STAGES[stage], values)
+def check_params(params: Mapping[str, Any], source: str, arms: Collection[str] = ()) -> None:
+    """Refuse unknown stages, arms and names, and values out of range; what is left out comes from `conf`."""
+    if found := complaints(params, arms):
+        raise BadSetting(f"{source}: " + "\n".join(found))
 
 
-def _check(path: str | Path, stage: str, model: type[models.Params], values: Any) -> None:
-    given = {"data_root": ".", **(values or {})} if model is models.Machine else values or {}
-    try:
-        model.model_validate(given)
-    except ValidationError as error:
-        raise BadSetting(f"{path}: `{stage}`: {_explain(error)}") from None
+def complaints(params: Mapping[str, Any], arms: Collection[str] = ()) -> list[str]:
+    """One sentence for each parameter that cannot work."""
+    found: list[str] = []
+    for stage, values in params.items():
+        if stage == "arms" and not isinstance(values, Mapping):
+            found.append(f"`arms` is {values!r}: it should be a dictionary of arms.")
+        elif stage == "arms":
+            for name, arm in values.items():
+                found += _check_arm(name, arm, arms)
+        elif stage in STAGES:
+            found += _check(stage, STAGES[stage], values)
+        else:
+            found.append(f"There is no stage `{stage}`.{_known(stage, [*STAGES, 'arms'])}")
+    return found
 
 
-def _explain(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+def take_back_alternatives(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Set to null what a parameter given here replaces, so that it wins over the layers below."""
+    settled = dict(params)
+    for stage, alternatives in _ALTERNATIVES.items():
+        if isinstance(values := settled.get(stage), Mapping):
+            replaced = {other: None for name in values for other in alternatives.get(name, ())}
+            settled[stage] = {**replaced, **values}
+    if isinstance(arms := settled.get("arms"), Mapping):
+        settled["arms"] = {
+            name: take_back_alternatives(arm) if isinstance(arm, Mapping) else arm for name, arm in arms.items()
+        }
+    return settled
+
+
+def explain(stage: str, values: Any, model: type[BaseModel], error: ValidationError) -> list[str]:
+    """A validation error as sentences: parameter, value, and what is allowed."""
+    sentences = []
+    # A union reports each of its alternatives; the first is the plainest.
+    firsts = {tuple(_within(values, item["loc"])): item for item in reversed(error.errors())}
+    for location, item in reversed(firsts.items()):
+        name = ".".join((stage, *location))
+        if item["type"] == "extra_forbidden":
+            known = _fields(model, item["loc"][:-1])
+            sentences.append(f"There is no parameter `{name}`.{_known(str(item['loc'][-1]), known)}")
+        elif item["type"] == "value_error":
+            sentences.append(f"`{stage}`: {item['ctx']['error']}.")
+        else:
+            allowed = item["msg"].replace("Input should", "it should", 1)
+            sentences.append(f"`{name}` is {item['input']!r}: {allowed}.")
+    return sentences
 
 
 def describe(path: Path) -> str:
     """The first comment of a recipe."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return next((line.lstrip("# ").strip() for line in lines if line.startswith("#")), "")
+
+
+def _check_arm(name: str, arm: Any, arms: Collection[str]) -> list[str]:
+    if arms and name not in arms:
+        return [f"There is no arm `{name}`.{_known(name, arms)}"]
+    found = _check(f"arms.{name}", models.ArmParams, arm)
+    own = arm.get("finetune") if isinstance(arm, Mapping) else None
+    return found + (_check(f"arms.{name}.finetune", models.FinetuneParams, own) if isinstance(own, Mapping) else [])
+
+
+def _check(stage: str, model: type[models.Params], values: Any) -> list[str]:
+    # The data root is the project's to give.
+    given = {"data_root": ".", **values} if model is models.Machine and isinstance(values, Mapping) else values
+    try:
+        model.model_validate({} if given is None else given)
+    except ValidationError as error:
+        return explain(stage, given, model, error)
+    return []
+
+
+def _within(values: Any, location: Iterable[int | str]) -> list[str]:
+    """The part of a location that names parameters; pydantic adds the alternatives of a union."""
+    names = []
+    for name in location:
+        if not isinstance(values, Mapping) or name not in values:
+            break
+        names.append(str(name))
+        values = values[name]
+    return names
+
+
+def _fields(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
+    for name in location:
+        field = model.model_fields.get(str(name))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _known(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean `{near[0]}`?" if near else ""
+    return f"{hint} Known: {', '.join(sorted(known))}." if known else hint

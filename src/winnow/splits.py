@@ -1,61 +1,101 @@
 """The seeded split per source file: which rows train, which validate, which are held out, which are set aside.
 
 Rows are told apart by their prompt's hash, so neither the order of files nor of rows matters, and no prompt is on two
-sides. Decided on a table of hashes alone; text is streamed afterwards.
+sides. Decided on a table of numbers alone (32 bytes a row); text is streamed afterwards.
 """
 
 import fnmatch
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
+from winnow.errors import BadSetting
 from winnow.params import SplitParams
+from winnow.records.ids import with_subset
 
 TRAIN, VALIDATION, HELD_OUT, SET_ASIDE = "train", "validation", "held_out", "set_aside"
-INDEX = ("example_id", "file", "prompt_hash", "content_hash")
+SIDES = (TRAIN, VALIDATION, HELD_OUT, SET_ASIDE)
+KINDS = ("exact copy in the pool", "copy of a validation prompt", "copy of a held-out prompt")
+_TRAIN, _VALIDATION, _HELD_OUT, _SET_ASIDE = range(len(SIDES))
+_NONE = -1
 
 
 def read_index(examples: pl.LazyFrame) -> pl.DataFrame:
-    """What the split is decided on: ids, files, and the first 64 bits of both hashes."""
+    """What the split is decided on: file, row, and the first 64 bits of both hashes, in the order of the examples."""
 
     def number(column: str) -> pl.Expr:
         return pl.col(column).str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64)
 
-    columns = ["example_id", pl.col("file").cast(pl.Categorical), number("prompt_hash"), number("content_hash")]
+    files = examples.select(pl.col("file").unique().sort()).collect(engine="streaming")["file"]
+    columns = [pl.col("file").cast(pl.Enum(files)), "row", number("prompt_hash"), number("content_hash")]
     return examples.select(columns).collect(engine="streaming")
 
 
 def assign_sides(index: pl.DataFrame, params: SplitParams) -> pl.DataFrame:
-    """Add the column `side` to an index of examples, and `kept_id` where a row repeats another.
+    """Say for each row of an index its `side`; where it repeats another, that one's place in `kept`, and the `kind`.
 
     A pool row whose prompt is validated or held out is set aside. A row that repeats another one's content stays on its
-    side, and `kept_id` names the first.
+    side, and `kept` is the first of them.
     """
-    files = index["file"].unique().cast(pl.String)
-    trusted = [file for file in files if params.held_out_from is None or fnmatch.fnmatch(file, params.held_out_from)]
-    key = pl.Series("key", _mix(index["prompt_hash"].to_numpy(), params.seed))
-    # Equal prompts of a file stand together, in the order of their ids; prompts stand at random.
-    ordered = index.with_row_index("place").with_columns(key).sort("key", "prompt_hash", "example_id")
-    placed = ordered.with_columns(
-        pl.int_range(pl.len()).over("file").alias("turn"),
-        pl.len().over("file").alias("rows"),
-        pl.col("file").cast(pl.String).is_in(trusted).alias("trusted"),
+    prompts, contents = index["prompt_hash"].to_numpy(), index["content_hash"].to_numpy()
+    files, rows = index["file"].to_physical().to_numpy(), index["row"].to_numpy()
+    # First by file and row, so that the table's order decides nothing; then at random, equal prompts together.
+    order = np.lexsort((rows, files))
+    shuffled = order[np.argsort(_mix(prompts[order], params.seed), kind="stable")]
+    sides = np.full(len(index), _TRAIN, np.int8)
+    names = index["file"].dtype
+    assert isinstance(names, pl.Enum)
+    trusted = _trusted(names.categories.to_list(), params)
+    by_file = shuffled[np.argsort(files[shuffled], kind="stable")]
+    starts = np.searchsorted(files[by_file], np.arange(len(names.categories) + 1))
+    for number in trusted:
+        _draw(sides, by_file[starts[number] : starts[number + 1]], params)
+    kept = np.full(len(index), _NONE, np.int64)
+    kinds = np.full(len(index), _NONE, np.int8)
+    for side, kind in ((_HELD_OUT, 2), (_VALIDATION, 1)):
+        first = _first_with_equal(prompts, order[sides[order] == side], order)
+        copies = (first != _NONE) & (first != np.arange(len(index))) & (sides != _SET_ASIDE)
+        sides[copies], kept[copies], kinds[copies] = _SET_ASIDE, first[copies], kind
+    pool = order[sides[order] == _TRAIN]
+    first = _first_with_equal(contents, pool, pool)
+    copies = (first != _NONE) & (first != np.arange(len(index)))
+    kept[copies], kinds[copies] = first[copies], 0
+    return pl.DataFrame(
+        {"side": _named(sides, SIDES), "kept": pl.Series(kept).replace(_NONE, None), "kind": _named(kinds, KINDS)}
     )
-    counted = placed.with_columns(
-        _count("rows", params.validation_share, least=2).alias("n_validation"),
-        _count("rows", params.held_out_share, least=3).alias("n_held_out"),
-    )
-    sided = counted.with_columns(
-        pl.when(~pl.col("trusted"))
-        .then(pl.lit(TRAIN))
-        .when(pl.col("turn") < pl.col("n_validation"))
-        .then(pl.lit(VALIDATION))
-        .when(pl.col("turn") < pl.col("n_validation") + pl.col("n_held_out"))
-        .then(pl.lit(HELD_OUT))
-        .otherwise(pl.lit(TRAIN))
-        .alias("side")
-    )
-    return _note_copies(_set_aside(sided)).sort("place").select(*INDEX, "side", "kept_id", "kind")
+
+
+def _trusted(files: Sequence[str], params: SplitParams) -> list[int]:
+    """The numbers of the files that may validate and be held out."""
+    glob = params.held_out_from
+    if glob is None:
+        return list(range(len(files)))
+    # A file at the root may be named with its subset, `default`, or without.
+    found = [
+        number
+        for number, file in enumerate(files)
+        if fnmatch.fnmatch(file, glob) or fnmatch.fnmatch(with_subset(file), glob)
+    ]
+    if files and not found:
+        raise BadSetting(
+            f"`split.held_out_from` is {glob!r}, which fits none of the files {', '.join(files[:5])}"
+            f"{', ...' if len(files) > 5 else ''}. Files are matched by `<subset>/<file>`; null takes every file."
+        )
+    return found
+
+
+def _draw(sides: np.ndarray, shuffled: np.ndarray, params: SplitParams) -> None:
+    """Give the first rows of a shuffled file to validation, the next to the held-out rows."""
+    n_validation = _count(len(shuffled), params.validation_share, least=2)
+    n_held_out = _count(len(shuffled), params.held_out_share, least=3)
+    sides[shuffled[:n_validation]] = _VALIDATION
+    sides[shuffled[n_validation : n_validation + n_held_out]] = _HELD_OUT
+
+
+def _count(rows: int, share: float, least: int) -> int:
+    """max(1, floor(share * rows)) of a file with at least ``least`` rows; none where the share is 0."""
+    return max(1, int(share * rows + 1e-9)) if share and rows >= least else 0
 
 
 def _mix(numbers: np.ndarray, seed: int) -> np.ndarray:
@@ -67,45 +107,17 @@ def _mix(numbers: np.ndarray, seed: int) -> np.ndarray:
         return mixed ^ (mixed >> np.uint64(31))
 
 
-def _count(rows: str, share: float, least: int) -> pl.Expr:
-    """max(1, floor(share * n)) of a file with at least ``least`` rows; none where the share is 0."""
-    if share == 0:
-        return pl.lit(0)
-    wanted = (pl.col(rows) * share + 1e-9).floor().cast(pl.Int64).clip(lower_bound=1)
-    return pl.when(pl.col(rows) < least).then(0).otherwise(wanted)
+def _first_with_equal(values: np.ndarray, among: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """For each place asked for, the first place of ``among`` that holds the same value; -1 for none."""
+    first = np.full(len(values), _NONE, np.int64)
+    if len(among):
+        known, position = np.unique(values[among], return_index=True)
+        found = np.minimum(np.searchsorted(known, values[asked]), len(known) - 1)
+        equal = known[found] == values[asked]
+        first[asked[equal]] = among[position[found[equal]]]
+    return first
 
 
-def _set_aside(sided: pl.DataFrame) -> pl.DataFrame:
-    """Keep each prompt on one side, held out before validation before training; of the former, its first row."""
-    first = {
-        side: sided.filter(pl.col("side") == side).group_by("prompt_hash").agg(pl.col("example_id").min().alias(side))
-        for side in (HELD_OUT, VALIDATION)
-    }
-    joined = sided.join(first[HELD_OUT], on="prompt_hash", how="left").join(
-        first[VALIDATION], on="prompt_hash", how="left"
-    )
-    of_held_out = pl.col(HELD_OUT).is_not_null() & (pl.col("example_id") != pl.col(HELD_OUT))
-    of_validation = ~of_held_out & pl.col(VALIDATION).is_not_null() & (pl.col("example_id") != pl.col(VALIDATION))
-    of_validation &= pl.col(HELD_OUT).is_null()
-    return joined.with_columns(
-        pl.when(of_held_out)
-        .then(pl.lit("copy of a held-out prompt"))
-        .when(of_validation)
-        .then(pl.lit("copy of a validation prompt"))
-        .alias("kind"),
-        pl.when(of_held_out).then(pl.col(HELD_OUT)).when(of_validation).then(pl.col(VALIDATION)).alias("kept_id"),
-        pl.when(of_held_out | of_validation).then(pl.lit(SET_ASIDE)).otherwise(pl.col("side")).alias("side"),
-    )
-
-
-def _note_copies(sided: pl.DataFrame) -> pl.DataFrame:
-    """Name exact copies within the training pool; they stay in it."""
-    in_train = pl.col("side") == TRAIN
-    firsts = sided.filter(in_train).group_by("content_hash").agg(pl.col("place").min().alias("first_place"))
-    names = sided.select(pl.col("place").alias("first_place"), pl.col("example_id").alias("first_id"))
-    joined = sided.join(firsts, on="content_hash", how="left").join(names, on="first_place", how="left")
-    copies = in_train & (pl.col("place") != pl.col("first_place"))
-    return joined.with_columns(
-        pl.when(copies).then(pl.lit("exact copy in the pool")).otherwise(pl.col("kind")).alias("kind"),
-        pl.when(copies).then(pl.col("first_id")).otherwise(pl.col("kept_id")).alias("kept_id"),
-    )
+def _named(numbers: np.ndarray, names: Sequence[str]) -> pl.Series:
+    meaning: dict[int, str | None] = {_NONE: None, **dict(enumerate(names))}
+    return pl.Series(numbers).replace_strict(meaning, return_dtype=pl.Enum(names))

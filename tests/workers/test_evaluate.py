@@ -79,7 +79,7 @@ def test_the_loss_is_the_mean_over_the_answers_tokens(tiny: Tiny, tmp_path: Path
     rows = base.parts["0"].scan("rows").collect()
     losses = dict(rows.select("example_id", "loss").iter_rows())
     causal = AutoModelForCausalLM.from_pretrained(tiny.base.path)
-    for question in ask(tiny.held_out.scan(), load_tokenizer(tiny.base), None, 2048, 5):
+    for question in ask(tiny.held_out.scan(), load_tokenizer(tiny.base), None, 2048, 5)[0]:
         ids = torch.tensor(question.context + question.answer)
         with torch.no_grad():
             log_probabilities = causal(ids[None]).logits[0].log_softmax(-1)
@@ -101,7 +101,7 @@ def test_metrics_are_per_domain_and_over_all_rows(undisturbed: FinishedParts):
 
 def test_a_limit_takes_the_same_rows_of_each_domain(tiny: Tiny):
     tokenizer = load_tokenizer(tiny.base)
-    five, seven = (ask(tiny.held_out.scan(), tokenizer, None, 2048, limit) for limit in (5, 7))
+    five, seven = (ask(tiny.held_out.scan(), tokenizer, None, 2048, limit)[0] for limit in (5, 7))
     assert {domain: sum(q.domain == domain for q in five) for domain in ("math", "code", "science")} == {
         "math": 5,
         "code": 5,
@@ -113,6 +113,6 @@ def test_a_limit_takes_the_same_rows_of_each_domain(tiny: Tiny):
 def test_an_answer_and_its_end_of_turn_are_what_is_asked_for(tiny: Tiny):
     tokenizer = load_tokenizer(tiny.base)
     messages = {row[0]: row[1] for row in tiny.held_out.scan().select("example_id", "messages").collect().iter_rows()}
-    for question in ask(tiny.held_out.scan(), tokenizer, None, 2048, None):
+    for question in ask(tiny.held_out.scan(), tokenizer, None, 2048, None)[0]:
         assert tokenizer.decode(question.answer) == messages[question.example_id][-1]["content"] + "<|im_end|>"
         assert tokenizer.decode(question.context).endswith("<|im_start|>assistant\n")

@@ -59,7 +59,7 @@ def _score(
     task = {
         "params": params.model_dump(mode="json"),
         "base_model": str(base_model.path),
-        "table": str(table.path / f"{table.table}.parquet"),
+        "table": str(table.path / table.summary["tables"][table.table]["file"]),
         "max_length": tokenize.max_length,
         "template": str(template) if template else None,
         "models": {seed: str(model.path) for seed, model in models.items() if model is not None},

@@ -1,15 +1,15 @@
 """Raw files become examples and rejects."""
 
+import shutil
 import time
+from functools import partial
 from pathlib import Path
-
-import polars as pl
 
 from winnow.errors import BadSetting
 from winnow.params import IngestParams, Machine
 from winnow.progress import News, publish
-from winnow.records.ingest import RawFile, find_files, write_file
-from winnow.stages import Finished, Work, file_checksum, locate, require_build, table_fingerprint
+from winnow.records.ingest import RawFile, check_globs, describe, find_files, write_file
+from winnow.stages import Finished, Work, file_checksum, locate, require_build
 
 REVISION = 1
 
@@ -28,20 +28,29 @@ def find_fabricated_examples(fabricated: Finished, machine: Machine) -> Finished
 
 
 def _record_files(folder: Path, machine: Machine) -> Finished:
-    files = find_files(folder)
-    checksums = {file.name: file.reason or file_checksum(folder / file.name) for file in files}
-    place = locate(machine.data_root / "01_raw", "raw_examples", REVISION, {}, checksums)
-    inside = folder.resolve().is_relative_to(machine.data_root)
-    name = folder.resolve().relative_to(machine.data_root).as_posix() if inside else folder.resolve().as_posix()
-    listed = [{"name": file.name, "reason": file.reason} for file in files]
+    files = [_checked(folder, file) for file in find_files(folder)]
+    contents = {str(file["name"]): str(file["sha256"] or file["reason"]) for file in files}
+    place = locate(machine.data_root / "01_raw", "raw_examples", REVISION, {}, contents)
+    inside = folder.resolve().is_relative_to(machine.data_root.resolve())
+    name = (folder.resolve().relative_to(machine.data_root.resolve()) if inside else folder.resolve()).as_posix()
     if (done := place.finished()) and done.summary["folder"] == name:
         return done
+    require_build([place])
     # The same files may have moved: the record is small, and says where they are now.
-    if place.folder.exists():
-        place.folder.rename(place.partial)
+    shutil.rmtree(place.folder, ignore_errors=True)
     with Work.resume(place) as work:
-        (work.path / "record.json").unlink(missing_ok=True)
-        return work.finish({"folder": name, "files": listed}, {})
+        return place.finished() or work.finish({"folder": name, "files": files}, {})
+
+
+def _checked(folder: Path, file: RawFile) -> dict[str, str | int | None]:
+    """A file with its size and checksum, or the reason why it has none."""
+    path = folder / file.name
+    try:
+        sha256 = None if file.reason else file_checksum(path)
+        size = None if file.reason else path.stat().st_size
+        return {"name": file.name, "bytes": size, "sha256": sha256, "reason": file.reason}
+    except OSError as error:
+        return {"name": file.name, "bytes": None, "sha256": None, "reason": f"it cannot be read: {error.strerror}"}
 
 
 def ingest(raw_examples: Finished, params: IngestParams, machine: Machine) -> tuple[Finished, Finished]:
@@ -54,7 +63,7 @@ def ingest(raw_examples: Finished, params: IngestParams, machine: Machine) -> tu
     if finished is None:
         require_build([place])
         with Work.resume(place) as work:
-            finished = _ingest_files(work, raw_examples, params, machine)
+            finished = place.finished() or _ingest_files(work, raw_examples, params, machine)
     return finished.only("examples"), finished.only("rejects")
 
 
@@ -62,23 +71,18 @@ def _ingest_files(work: Work, raw: Finished, params: IngestParams, machine: Mach
     start = time.monotonic()
     folder = machine.data_root / raw.summary["folder"]
     files = [RawFile(file["name"], file["reason"]) for file in raw.summary["files"]]
+    check_globs(files, params)
     for number, file in enumerate(files):
         good, bad = f"examples/{number:05}.parquet", f"rejects/{number:05}.parquet"
         publish(News("ingest", done=number, total=len(files), unit="files", message=file.name))
         if work.is_committed(good) and work.is_committed(bad):
             continue
         rejects = work.path / f"rejects-{number:05}.writing"
-        work.commit(good, lambda path, file=file, rejects=rejects: write_file(folder, file, params, path, rejects))
+        work.commit(good, partial(write_file, folder, file, params, rejects))
         work.commit(bad, rejects.replace)
     publish(News("ingest", done=len(files), total=len(files), unit="files"))
     tables = {
-        "examples": _describe(work, "examples", ("example_id", "content_hash")),
-        "rejects": _describe(work, "rejects", ("file", "row", "reason")),
+        "examples": describe(work.path, "examples/*.parquet", ("example_id", "content_hash")),
+        "rejects": describe(work.path, "rejects/*.parquet", ("file", "row", "reason")),
     }
     return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
-
-
-def _describe(work: Work, table: str, columns: tuple[str, ...]) -> dict[str, object]:
-    file = f"{table}/*.parquet"
-    frame = pl.scan_parquet(work.path / file).select(columns).collect(engine="streaming")
-    return {"file": file, "rows": frame.height, "fingerprint": table_fingerprint(frame.iter_rows())}

@@ -8,44 +8,46 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from pipelines.arms import ARMS, ArmSpec
+from pipelines.finetune.nodes import merge_finetune
 from winnow.params import ArmParams, BudgetParams, FinetuneParams, StudyParams
 from winnow.report.comparison import Result, compare, summarise
-from winnow.report.figures import accuracy_chart, draw_accuracy, draw_losses
-from winnow.stages import FinishedParts, fingerprint
+from winnow.report.figures import accuracy_chart, draw_accuracy, draw_cost, draw_losses
+from winnow.stages import Finished, FinishedParts, fingerprint
 
 HISTORY = "history.parquet"
 
 
-def summarise_trained(spec: ArmSpec) -> Callable[..., dict[str, Any]]:
-    """A node function that tells what the tracker shows of this arm: what makes it differ, and what came of it."""
+def describe_arm(spec: ArmSpec) -> Callable[..., dict[str, Any]]:
+    """A node function that tells the tracker, before anything else runs, what makes this arm differ from others."""
 
-    def summarise_arm(
-        evaluation: FinishedParts, model: FinishedParts, arm: ArmParams, budget: BudgetParams
-    ) -> dict[str, Any]:
-        described = {**_describe(spec, budget), "arm.seeds": len(evaluation.parts), "arm.rows": model.summary["rows"]}
-        effective = {f"finetune.{name}": value for name, value in _flat(model.summary["params"]).items()}
-        own = {f"arm.finetune.{name}": value for name, value in _flat(arm.finetune).items()}
-        tags = {"winnow.seeds": ",".join(evaluation.parts)}
-        return {"params": {**described, **effective, **own}, "metrics": summarise(evaluation, model), "tags": tags}
+    def describe(arm: ArmParams, budget: BudgetParams, finetune: FinetuneParams) -> dict[str, Any]:
+        trained = spec.size != "none"
+        seeds = arm.seeds if trained else 1
+        params = {f"arm.{name}": value for name, value in _columns(spec, budget).items()}
+        params |= {"arm.control": ",".join(spec.controls) or "none", "arm.seeds": seeds}
+        if trained:
+            effective = merge_finetune(finetune, arm).model_dump(mode="json")
+            params |= _flat(effective, "finetune.") | _flat(arm.finetune, "arm.finetune.")
+        return {"params": params, "tags": {"winnow.seeds": ",".join(map(str, range(seeds)))}}
 
-    return summarise_arm
+    return describe
 
 
-def summarise_base(spec: ArmSpec) -> Callable[..., dict[str, Any]]:
+def summarise_trained(evaluation: FinishedParts, model: FinishedParts) -> dict[str, float]:
+    """The metrics of an arm, for the tracker."""
+    return {**summarise(evaluation, model), "finetune/rows": model.summary["rows"]}
+
+
+def summarise_base(evaluation: FinishedParts) -> dict[str, float]:
     """The same for the arm that trains nothing."""
-
-    def summarise_untrained(evaluation: FinishedParts, budget: BudgetParams) -> dict[str, Any]:
-        described = {**_describe(spec, budget), "arm.seeds": len(evaluation.parts)}
-        return {"params": described, "metrics": summarise(evaluation, None), "tags": {"winnow.seeds": ""}}
-
-    return summarise_untrained
+    return summarise(evaluation, None)
 
 
 def compare_arms(names: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
     """A node function that compares these arms: it takes their evaluations, then the models of those that have one."""
 
     def compare_study(
-        study: StudyParams, finetune: FinetuneParams, budget: BudgetParams, *results: FinishedParts
+        study: StudyParams, finetune: FinetuneParams, budget: BudgetParams, pool: Finished, *results: FinishedParts
     ) -> pd.DataFrame:
         evaluations = dict(zip(names, results, strict=False))
         trained = [name for name in names if ARMS[name].size != "none"]
@@ -54,16 +56,16 @@ def compare_arms(names: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
             name: Result(name, _columns(ARMS[name], budget), ARMS[name].controls, evaluation, models.get(name))
             for name, evaluation in evaluations.items()
         }
-        return compare(found, study.name, shared_settings(finetune, budget, next(iter(evaluations.values()))))
+        return compare(found, study.name, shared_settings(finetune, budget, pool, next(iter(evaluations.values()))))
 
     return compare_study
 
 
-def draw_study(comparison: pd.DataFrame) -> tuple[Figure, go.Figure]:
-    """Accuracy per arm and domain, for files and for the browser."""
+def draw_study(comparison: pd.DataFrame) -> tuple[Figure, go.Figure, Figure, pd.DataFrame]:
+    """Accuracy per arm and domain, for files and for the browser; cost; and the newest study's rows as a table."""
     newest = comparison[comparison["settings"] == comparison["settings"].iloc[-1]]
     newest = newest.sort_values("accuracy", ascending=False, ignore_index=True).dropna(axis=1, how="all")
-    return draw_accuracy(newest), accuracy_chart(newest)
+    return draw_accuracy(newest), accuracy_chart(newest), draw_cost(newest), newest
 
 
 def draw_curves(names: tuple[str, ...]) -> Callable[..., Figure]:
@@ -75,22 +77,17 @@ def draw_curves(names: tuple[str, ...]) -> Callable[..., Figure]:
     return draw_loss_curves
 
 
-def shared_settings(finetune: FinetuneParams, budget: BudgetParams, evaluation: FinishedParts) -> str:
-    """Hash of all that arms must share to be ranked together: training settings, budget, base model, rows, metric."""
+def shared_settings(finetune: FinetuneParams, budget: BudgetParams, pool: Finished, evaluation: FinishedParts) -> str:
+    """Hash of all that arms must share to be ranked together: training settings, budget, pool, model, rows, metric."""
     part = next(iter(evaluation.parts.values()))
     settings = {"finetune": finetune, "budget": budget, "evaluate": part.parameters}
-    return fingerprint("settings", 1, settings, {name: part.inputs[name] for name in ("base_model", "table")})
+    inputs = {name: part.inputs[name] for name in ("base_model", "table")}
+    return fingerprint("settings", 1, settings, {**inputs, "pool": pool.fingerprint})
 
 
 def _curve(model: FinishedParts) -> pd.DataFrame:
     frames = [pd.read_parquet(part.path / HISTORY).assign(seed=int(seed)) for seed, part in model.parts.items()]
     return pd.concat(frames, ignore_index=True)
-
-
-def _describe(spec: ArmSpec, budget: BudgetParams) -> dict[str, Any]:
-    return {f"arm.{name}": value for name, value in _columns(spec, budget).items()} | {
-        "arm.control": ",".join(spec.controls) or "none"
-    }
 
 
 def _columns(spec: ArmSpec, budget: BudgetParams) -> dict[str, Any]:

@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from winnow.errors import NothingToTrainOn
 from winnow.params import IngestParams, Machine, SplitParams
 from winnow.progress import News, publish
-from winnow.records.ingest import EXAMPLES
+from winnow.records.ids import example_id
+from winnow.records.ingest import EXAMPLES, describe
 from winnow.records.tree import write_tree
 from winnow.splits import HELD_OUT, TRAIN, VALIDATION, assign_sides, read_index
 from winnow.stages import Finished, Work, locate, require_build, table_fingerprint
 
 REVISION = 1
-SIDES = (TRAIN, VALIDATION, HELD_OUT)
+TABLES = (TRAIN, VALIDATION, HELD_OUT)
 BATCH_ROWS = 2000
 
 
@@ -31,44 +34,67 @@ def split(
     finished = place.finished()
     if finished is None:
         require_build([place])
-        start = time.monotonic()
         with Work.resume(place) as work:
-            sides = assign_sides(read_index(examples.scan()), params)
-            tables = _write_tables(work, examples, sides)
-            if params.write_tree:
-                publish(News("split", message="writing the tree of files"))
-                raw = machine.data_root / raw_examples.summary["folder"]
-                rows = sides.with_columns(pl.col("file").cast(pl.String), _row_of("example_id"))
-                write_tree(raw, rows.select("file", "row", "side"), ingest, work.path / "tree")
-            finished = work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
+            raw = machine.data_root / raw_examples.summary["folder"]
+            finished = place.finished() or _build(work, examples, raw, params, ingest)
     return finished.only(TRAIN), finished.only(VALIDATION), finished.only(HELD_OUT), finished.only("duplicates")
 
 
-def _row_of(column: str) -> pl.Expr:
-    return pl.col(column).str.extract(r":(\d+)$", 1).cast(pl.Int64).alias("row")
+def _build(work: Work, examples: Finished, raw: Path, params: SplitParams, ingest: IngestParams) -> Finished:
+    start = time.monotonic()
+    index = read_index(examples.scan())
+    sides = assign_sides(index, params)
+    counts = {side: int((sides["side"] == side).sum()) for side in TABLES}
+    if counts[TRAIN] == 0:
+        raise NothingToTrainOn(
+            f"Of {len(index)} examples none is left for training: {counts[VALIDATION]} validate and {counts[HELD_OUT]} "
+            "are held out. With no example at all, the table `rejects` says why; else lower the shares of `split`."
+        )
+    tables = _write_tables(work, examples, index, sides)
+    if params.write_tree:
+        publish(News("split", message="writing the tree of files"))
+        write_tree(raw, index.select("file", "row").with_columns(sides["side"]), ingest, work.path / "tree")
+    return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
 
 
-def _write_tables(work: Work, examples: Finished, sides: pl.DataFrame) -> dict[str, dict[str, object]]:
-    tables = {}
-    for side in SIDES:
+def _write_tables(work: Work, examples: Finished, index: pl.DataFrame, sides: pl.DataFrame) -> dict[str, object]:
+    tables: dict[str, object] = {}
+    for side in TABLES:
         file = f"{side}.parquet"
         if not work.is_committed(file):
-            work.commit(file, lambda path, side=side: _write_side(path, examples, sides["side"] == side))
-        index = pl.scan_parquet(work.path / file).select("example_id", "content_hash").collect(engine="streaming")
-        tables[side] = {"file": file, "rows": index.height, "fingerprint": table_fingerprint(index.iter_rows())}
-    duplicates = sides.filter(pl.col("kind").is_not_null()).select("example_id", "kept_id", "kind", "side")
+            work.commit(file, partial(_write_side, examples, sides["side"] == side))
+        tables[side] = describe(work.path, file, ("example_id", "content_hash"))
+    duplicates = _list_duplicates(index, sides)
     work.commit("duplicates.parquet", duplicates.write_parquet)
     content = table_fingerprint(duplicates.iter_rows())
     return {**tables, "duplicates": {"file": "duplicates.parquet", "rows": duplicates.height, "fingerprint": content}}
 
 
-def _write_side(path: Path, examples: Finished, wanted: pl.Series) -> None:
+def _list_duplicates(index: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:
+    """The rows that repeat another one: their id, the other's, in what way, and where they are now."""
+    places = index.select("file", "row")
+    found = places.with_columns(sides).filter(pl.col("kind").is_not_null())
+    return pl.DataFrame(
+        {
+            "example_id": _ids(found),
+            "kept_id": _ids(places[found["kept"]]),
+            "kind": found["kind"].cast(pl.String),
+            "side": found["side"].cast(pl.String),
+        },
+        schema=dict.fromkeys(("example_id", "kept_id", "kind", "side"), pl.String()),
+    )
+
+
+def _ids(places: pl.DataFrame) -> list[str]:
+    return [example_id(file, row) for file, row in places.select("file", "row").iter_rows()]
+
+
+def _write_side(examples: Finished, wanted: pl.Series, path: Path) -> None:
     done = 0
     with pq.ParquetWriter(path, EXAMPLES) as writer:
         for batch in _batches(examples):
-            mask = wanted.slice(done, batch.num_rows).to_arrow()
+            chosen = batch.filter(wanted.slice(done, batch.num_rows).to_arrow())
             done += batch.num_rows
-            chosen = batch.filter(mask)
             if chosen.num_rows:
                 writer.write_batch(chosen)
             publish(News("split", done=done, total=len(wanted)))

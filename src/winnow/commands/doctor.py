@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ PACKAGES = (
     "kedro",
     "kedro-viz",
     "mlflow",
-    "lm_eval",
+    "lm-eval",
     "polars",
     "pandas",
     "scikit-learn",
@@ -53,35 +54,56 @@ def doctor(as_json: bool) -> None:
 
 
 def packages() -> list[Finding]:
-    """Versions of what Winnow stands on."""
+    """Versions of what Winnow stands on, and whatever else it needs that is missing or of another version."""
+    from packaging.requirements import Requirement
+
+    if not _version("winnow"):
+        return [Finding("winnow", "not installed", "run `make install`")]
+    declared = [Requirement(line) for line in importlib.metadata.requires("winnow") or []]
+    needed = [requirement for requirement in declared if requirement.marker is None or requirement.marker.evaluate()]
     found = [Finding("python", platform.python_version())]
-    for name in PACKAGES:
-        try:
-            found.append(Finding(name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            found.append(Finding(name, "missing", "run `make install`"))
+    for requirement in sorted(needed, key=lambda one: (_rank(one.name), one.name)):
+        version = _version(requirement.name)
+        fits = bool(version) and requirement.specifier.contains(version, prereleases=True)
+        if not fits or _rank(requirement.name) < len(PACKAGES):
+            remedy = "" if fits else f"run `make install`; Winnow needs {requirement.name}{requirement.specifier}"
+            found.append(Finding(requirement.name, version or "missing", remedy))
     return found
+
+
+def _rank(name: str) -> int:
+    return PACKAGES.index(name) if name in PACKAGES else len(PACKAGES)
 
 
 def accelerator() -> list[Finding]:
     """CUDA devices and their memory, and whether torch was built for them."""
-    import torch
+    version = _version("torch")
+    if version.endswith("+cpu"):
+        # Known without the seconds that loading torch takes.
+        return [_no_cuda(version)]
+    try:
+        import torch
+    except ImportError as error:
+        return [Finding("accelerator", f"unknown: torch cannot be loaded ({error})", "run `make install`")]
+    if not torch.cuda.is_available():
+        return [_no_cuda(version)]
+    devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    text = ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GB)" for device in devices)
+    return [Finding("accelerator", text)]
 
-    if torch.cuda.is_available():
-        devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        text = ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GB)" for device in devices)
-        return [Finding("accelerator", text)]
+
+def _no_cuda(version: str) -> Finding:
     if shutil.which("nvidia-smi"):
         remedy = "this torch has no CUDA: remove torch from constraints.txt and run `make install` again"
-        return [Finding("accelerator", f"a GPU that torch {torch.__version__} cannot use", remedy)]
-    return [Finding("accelerator", "none: everything runs on the CPU")]
+        return Finding("accelerator", f"a GPU that torch {version} cannot use", remedy)
+    return Finding("accelerator", "none: everything runs on the CPU")
 
 
 def machine() -> list[Finding]:
     """Cores, memory, and disk where the data lie."""
     from winnow.settings import DATA_ROOT
 
-    free = shutil.disk_usage(_existing(DATA_ROOT)).free / 2**30
+    free = shutil.disk_usage(existing(DATA_ROOT)).free / 2**30
     remedy = f"free some, or move the data: WINNOW_DATA_ROOT (now {DATA_ROOT})" if free < LEAST_FREE_GB else ""
     return [
         Finding("cores", str(os.cpu_count())),
@@ -97,6 +119,10 @@ def tracking() -> list[Finding]:
     from winnow.tracking.store import reachable
 
     uri = store_of(PROJECT, os.environ)
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.exists() and os.access(existing(file), os.W_OK):
+        # To ask would be to create it.
+        return [Finding("tracking store", f"{uri}, which the first run creates")]
     problem = reachable(uri)
     remedy = "start the server, or unset MLFLOW_TRACKING_URI to use a file in the project" if problem else ""
     return [Finding("tracking store", problem or _without_password(uri), remedy)]
@@ -107,7 +133,10 @@ def builds() -> list[Finding]:
     found = []
     installed = {name: _version(name) for name in ("faiss-cpu", "faiss-gpu-cu12")}
     text = ", ".join(f"{name} {version}" for name, version in installed.items() if version)
-    found.append(Finding("faiss", text or "missing", "" if text else "run `make install`"))
+    remedy = "" if text else "run `make install`"
+    if text and shutil.which("nvidia-smi") and not installed["faiss-gpu-cu12"]:
+        remedy = "this machine has a GPU: delete .venv and run `make install` here, which brings faiss-gpu-cu12"
+    found.append(Finding("faiss", text or "missing", remedy, needed=not text))
     for tool, package in (("g++", "g++"), ("ninja", "ninja-build"), ("git", "git")):
         path = shutil.which(tool) or shutil.which(tool, path=str(Path(sys.executable).parent))
         remedy = "" if path else f"`apt-get install {package}`; needed for DeepSpeed on a CPU"
@@ -123,6 +152,16 @@ def memory_gb() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
+def gpu_memory_gb() -> float | None:
+    """Memory of the largest GPU, without loading torch; None where there is none."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    sizes = [float(line) for line in done.stdout.split() if line.replace(".", "", 1).isdigit()]
+    return max(sizes) / 1024 if done.returncode == 0 and sizes else None
+
+
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -130,7 +169,8 @@ def _version(name: str) -> str:
         return ""
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
     return next(parent for parent in (path, *path.parents) if parent.exists())
 
 

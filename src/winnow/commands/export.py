@@ -1,8 +1,11 @@
 """`kedro export` and `kedro merge-files`: conversations for other trainers."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from winnow.commands.run import choosing_options
 
 
 @click.command()
@@ -11,31 +14,41 @@ import click
     "--to", required=True, type=click.Choice(["alpaca", "openai", "sharegpt"]), help="The shape of the records."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; default: data/08_reporting/export.")
-@click.option("--env", help="Kedro's configuration environment.")
-def export(what: str, to: str, out: Path | None, env: str | None) -> None:
+@choosing_options("env", "params", "config")
+def export(to: str, out: Path | None, **options: Any) -> None:
     """Write the conversations of your raw files in another shape, one jsonl per subset.
 
-    Whatever is not ingested yet is read first.
+    What is not ingested yet is read first; nothing is trained or tracked.
 
     \b
     kedro export pool --to sharegpt
-    kedro export pool --to alpaca --out converted
+    kedro export pool --to alpaca --out converted --params ingest.folder=data/01_raw/mine
     """
-    from kedro.framework.session import KedroSession
+    from winnow.commands.kindly import kindly
 
-    from winnow.commands.run import kindly
+    kindly(lambda: _export(to, out, options))
+
+
+def _export(to: str, out: Path | None, options: dict[str, Any]) -> None:
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+    from kedro.runner import SequentialRunner
+
     from winnow.records.export import export_pool
     from winnow.settings import DATA_ROOT
 
-    del what
     target = out or DATA_ROOT / "08_reporting" / "export" / to
-    with KedroSession.create(env=env) as session:
-        kindly(lambda: session.run(pipeline_names=["ingest"]))
-    with KedroSession.create(env=env) as session:
-        examples = session.load_context().catalog.load("examples")
-    counts = kindly(lambda: export_pool(examples.scan(), to, target))
+    with KedroSession.create(env=options["env"], runtime_params=options["params"]) as session:
+        catalog = session.load_context().catalog
+        # Without the session's hooks: a conversion is no run to be tracked.
+        SequentialRunner().run(pipelines["ingest"], catalog)
+        counts = export_pool(catalog.load("examples").scan(), to, target)
+        rejects = catalog.load("rejects")
     for subset, rows in counts.items():
         click.echo(f"{target / subset}.jsonl  {rows} rows")
+    set_aside = rejects.summary["tables"]["rejects"]["rows"]
+    if set_aside:
+        click.echo(f"{set_aside} records were set aside, with reasons in {rejects.path / 'rejects'}")
 
 
 @click.command("merge-files")
@@ -47,7 +60,7 @@ def merge_files(folder: Path, out: Path) -> None:
     \b
     kedro merge-files data/01_raw/mine all.jsonl
     """
-    from winnow.commands.run import kindly
+    from winnow.commands.kindly import kindly
     from winnow.records.export import merge_files as join
 
     files, rows = kindly(lambda: join(folder, out))

@@ -45,9 +45,14 @@ def _copy(name: str, target: Path | None, force: bool) -> None:
         raise click.ClickException(f"There is no recipe {name!r}. `kedro recipes` lists them.")
     here = Path.cwd()
     copy = (here / (target or source.name)).resolve()
+    if copy.is_dir():
+        copy /= source.name
     if not copy.is_relative_to(here.resolve()):
         raise click.ClickException(f"{target} lies outside of {here}. Copy a recipe into the folder you work in.")
     if copy.exists() and not force:
         raise click.ClickException(f"{copy.name} exists already; use --force to overwrite it.")
+    if not copy.parent.is_dir():
+        raise click.ClickException(f"There is no folder {copy.parent.relative_to(here.resolve())}. Make it first.")
     copy.write_bytes(source.read_bytes())
-    click.echo(f"{copy.name}: edit it, then `kedro run --config {copy.name}`.")
+    written = copy.relative_to(here.resolve())
+    click.echo(f"{written}: edit it, then `kedro run --config {written}`.")

@@ -1,16 +1,19 @@
 """`kedro run` with recipes, and with errors that people can read."""
 
-import logging
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import env_option
+
+from winnow.commands.kindly import kindly
 
 INTERRUPTED = 130
+FILTERS = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs", "namespaces")
+CHOOSING = ("pipeline", "pipelines", "params", "config", "env", "conf_source", *FILTERS)
 _RECIPE = "winnow.recipe"
 
 
@@ -28,9 +31,10 @@ def read_config(context: click.Context, parameter: click.Parameter, value: str |
     """Read a recipe before the other options: what it says is their default, and its `params` are kept for merging."""
     del parameter
     if value:
+        from pipelines.arms import ARMS
         from winnow.recipes import read_recipe
 
-        recipe = kindly(lambda: read_recipe(value))
+        recipe = kindly(lambda: read_recipe(value, ARMS))
         context.meta[_RECIPE] = recipe.pop("params", {})
         known = {option.name for option in context.command.params}
         context.default_map = {**(context.default_map or {}), **{k: v for k, v in recipe.items() if k in known}}
@@ -38,11 +42,15 @@ def read_config(context: click.Context, parameter: click.Parameter, value: str |
 
 
 def merge_params(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, Any]:
-    """`--params a.b=1,c=2` over the recipe's `params`."""
+    """`--params a.b=1,c=2` over the recipe's `params`; unknown names are refused."""
     from kedro.framework.cli.utils import _split_params
 
+    from pipelines.arms import ARMS
+    from winnow.recipes import check_params, take_back_alternatives
+
     given = _split_params(context, parameter, value or "")
-    return merge(context.meta.get(_RECIPE, {}), given)
+    kindly(lambda: check_params(given, "--params", ARMS))
+    return merge(take_back_alternatives(context.meta.get(_RECIPE, {})), take_back_alternatives(given))
 
 
 def overridden(parameter: click.Parameter) -> click.Parameter:
@@ -66,19 +74,44 @@ def run_options() -> list[click.Parameter]:
     return [overridden(parameter) for parameter in kedro_run.params]
 
 
-def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `run` that `plan` understands."""
-    wanted = {"pipeline", "pipelines", "params", "config"}
-    options = [option for option in run_options() if option.name in wanted]
-    decorated = env_option(command)
-    decorated.__click_params__ = [*getattr(decorated, "__click_params__", []), *options]
-    return decorated
+def choosing_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Those options of `run` that say what is run, for commands that take the same."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        options = [option for option in run_options() if option.name in (names or CHOOSING)]
+        command.__click_params__ = [*options, *getattr(command, "__click_params__", [])]  # type: ignore[attr-defined]
+        return command
+
+    return decorate
 
 
 def named(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The pipelines asked for."""
     names = options.get("pipelines") or ([options["pipeline"]] if options.get("pipeline") else [])
     return tuple(name.strip() for name in names)
+
+
+def chosen_pipeline(options: Mapping[str, Any]) -> Any:
+    """The nodes that `kedro run` would call with these options."""
+    from kedro.framework.project import pipelines
+    from kedro.pipeline import Pipeline
+
+    from winnow.errors import BadSetting
+
+    names = named(options) or ("__default__",)
+    for name in names:
+        if name not in pipelines:
+            raise BadSetting(f"No pipeline is called {name!r}. Known: {', '.join(sorted(pipelines))}.")
+    chosen = {"node_namespaces" if name == "namespaces" else name: options[name] for name in FILTERS}
+    return sum((pipelines[name] for name in names), Pipeline([])).filter(**chosen)
+
+
+def prefer_command_line(options: dict[str, Any]) -> None:
+    """Let `--pipeline` win over the `pipelines` of a recipe; Kedro would refuse the two together."""
+    context = click.get_current_context(silent=True)
+    source = context.get_parameter_source("pipelines") if context else None
+    if options.get("pipeline") and source is ParameterSource.DEFAULT_MAP:
+        options["pipelines"] = []
 
 
 def request_arms(names: tuple[str, ...]) -> None:
@@ -92,6 +125,7 @@ def request_arms(names: tuple[str, ...]) -> None:
 def run(kedro: Callable[..., Any], options: dict[str, Any]) -> None:
     """Run, and end with one clear message where the user can mend it."""
     warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
+    prefer_command_line(options)
     request_arms(named(options))
     try:
         kindly(lambda: kedro(**options))
@@ -101,25 +135,3 @@ def run(kedro: Callable[..., Any], options: dict[str, Any]) -> None:
         end_killed()
         click.echo("\nInterrupted. Finished shards are kept: the same command goes on from them.", err=True)
         sys.exit(INTERRUPTED)
-
-
-def kindly(action: Callable[[], Any]) -> Any:
-    """Do ``action``; a user's mistake becomes a message without a traceback."""
-    from kedro.validation.exceptions import ParameterValidationError
-    from pydantic import ValidationError
-
-    from winnow.errors import WinnowError
-
-    try:
-        return action()
-    except (WinnowError, ParameterValidationError) as error:
-        message = str(error)
-    except ValidationError as error:
-        message = f"A parameter does not fit its model. {error}"
-    except ValueError as error:
-        # Kedro says so where a pipeline's name is unknown.
-        if "Failed to find the pipeline" not in str(error):
-            raise
-        message = f"{error} `kedro registry list` shows the names."
-    logging.getLogger("winnow").debug("the error in full", exc_info=True)
-    raise click.ClickException(message)

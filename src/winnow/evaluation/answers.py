@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from transformers import GenerationConfig
 
 from winnow.evaluation.questions import Question
 
@@ -23,9 +25,19 @@ SCHEMA = {
 }
 
 
-def harness(model: Any, tokenizer: Any, batch: int) -> HFLM:
-    """The harness around a model that is loaded already."""
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, add_bos_token=False)
+def harness(model: Any, tokenizer: Any, rows: int, max_length: int) -> HFLM:
+    """The harness around a model that is loaded already; it neither truncates nor rounds probabilities to bf16."""
+    # A model may bring a repetition penalty of its own, and then generation is not the likeliest token each time.
+    model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
+    return HFLM(
+        pretrained=model,
+        tokenizer=tokenizer,
+        batch_size=rows,
+        max_length=max_length,
+        add_bos_token=False,
+        logits_cache=False,
+        softmax_dtype=torch.float32,
+    )
 
 
 def answer_forced(lm: HFLM, questions: Sequence[Question]) -> pl.DataFrame:
@@ -46,16 +58,25 @@ def answer_forced(lm: HFLM, questions: Sequence[Question]) -> pl.DataFrame:
 
 
 def answer_generated(lm: HFLM, questions: Sequence[Question], max_new_tokens: int) -> pl.DataFrame:
-    """Greedy generation; the loss still comes from the teacher-forced pass."""
-    forced = answer_forced(lm, questions)
-    tokenizer = lm.tokenizer
-    requests = []
+    """Greedy generation, compared as text; the loss still comes from the teacher-forced pass."""
+    requests, wanted = [], []
     for number, question in enumerate(questions):
-        context = tokenizer.decode(question.context, skip_special_tokens=False)
-        until = tokenizer.decode(question.answer[-1:], skip_special_tokens=False)
-        options = {"until": [until], "do_sample": False, "max_gen_toks": max_new_tokens}
+        text, stop = _as_text(lm.tokenizer, question.answer)
+        context = lm.tokenizer.decode(question.context, skip_special_tokens=False)
+        # An answer that was cut off has no end of turn: as many tokens are asked for as it has.
+        room = max_new_tokens if stop else min(max_new_tokens, len(question.answer))
+        options = {"until": stop, "do_sample": False, "max_gen_toks": room}
         requests.append(Instance("generate_until", {}, (context, options), number))
+        wanted.append(text)
     texts = lm.generate_until(requests, disable_tqdm=True)
-    wanted = [tokenizer.decode(question.answer[:-1], skip_special_tokens=True) for question in questions]
     correct = [text == answer for text, answer in zip(texts, wanted, strict=True)]
-    return forced.with_columns(pl.Series("correct", correct))
+    return answer_forced(lm, questions).with_columns(pl.Series("correct", correct))
+
+
+def _as_text(tokenizer: Any, answer: Sequence[int]) -> tuple[str, list[str]]:
+    """What an answer says before its end of turn, and the text of that special token, if it has one."""
+    for place in reversed(range(len(answer))):
+        stop = tokenizer.decode([answer[place]], skip_special_tokens=False)
+        if stop and not tokenizer.decode([answer[place]], skip_special_tokens=True):
+            return tokenizer.decode(answer[:place], skip_special_tokens=True), [stop]
+    return tokenizer.decode(answer, skip_special_tokens=True), []

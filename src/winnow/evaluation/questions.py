@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from winnow.errors import NothingToTrainOn
 from winnow.records.shapes import Unusable
-from winnow.records.tokens import truncated
+from winnow.records.template import Rendered, render
 
 
 @dataclass(frozen=True)
@@ -21,29 +22,58 @@ class Question:
     context: tuple[int, ...]
     answer: tuple[int, ...]
 
+    @property
+    def length(self) -> int:
+        """Tokens of both."""
+        return len(self.context) + len(self.answer)
+
 
 def ask(
     table: pl.LazyFrame, tokenizer: Any, template: str | None, max_length: int, limit: int | None
-) -> list[Question]:
-    """Questions of a split, longest first; with a limit, the same random rows of each domain every time."""
-    questions = []
+) -> tuple[list[Question], int]:
+    """Questions of a split, longest first, and how many rows cannot be asked.
+
+    With a limit, the same random rows of each domain every time.
+    """
+    questions, unusable = [], 0
     for row in _rows(table, limit):
         try:
-            rendered = truncated(row["messages"], tokenizer, template, max_length)
+            context, answer = last_answer(render(row["messages"], tokenizer, template), max_length)
         except Unusable:
+            unusable += 1
             continue
-        ids, mask = rendered.input_ids.tolist(), rendered.supervised.tolist()
-        end = len(mask) - mask[::-1].index(True)
-        start = end - [*mask[:end][::-1], False].index(False)
-        if start > 0:
-            context, answer = tuple(ids[:start]), tuple(ids[start:end])
-            questions.append(Question(row["example_id"], row["subset"], context, answer))
+        questions.append(Question(row["example_id"], row["subset"], context, answer))
     if not questions:
         raise NothingToTrainOn(
-            "There is no question to evaluate: the split is empty, or no row has an answer within "
+            f"There is no question to evaluate: the split has {unusable} rows, and none has an answer within "
             "`tokenize.max_length`. Look at `split` (shares, `held_out_from`)."
         )
-    return sorted(questions, key=lambda question: (-len(question.context) - len(question.answer), question.example_id))
+    questions.sort(key=lambda question: (-question.length, question.example_id))
+    return questions, unusable
+
+
+def last_answer(rendered: Rendered, max_length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Tokens before the last answer, and the answer's own, cut at ``max_length``."""
+    if not rendered.supervised.any():
+        raise Unusable("the chat template leaves nothing to answer")
+    end = int(np.flatnonzero(rendered.supervised)[-1]) + 1
+    start = int(np.flatnonzero(np.append(True, ~rendered.supervised[:end]))[-1])
+    if not 0 < start < max_length:
+        raise Unusable(f"the last answer begins at token {start}, outside of 1 to {max_length - 1}")
+    ids = rendered.input_ids.tolist()
+    return tuple(ids[:start]), tuple(ids[start : min(end, max_length)])
+
+
+def planned_batches(questions: Sequence[Question], rows: int, tokens: int) -> list[list[Question]]:
+    """Cut questions, longest first, into batches of at most so many rows and padded tokens; one row always fits."""
+    batches: list[list[Question]] = []
+    for question in questions:
+        last = batches[-1] if batches else []
+        if last and len(last) < rows and (len(last) + 1) * last[0].length <= tokens:
+            last.append(question)
+        else:
+            batches.append([question])
+    return batches
 
 
 def _rows(table: pl.LazyFrame, limit: int | None) -> Sequence[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from winnow.records.raw import to_json
 from winnow.records.shapes import ANSWERS, Message, Shape, Unusable
 
 HASH_LENGTH = 32
@@ -29,18 +30,21 @@ def converse(record: Mapping[str, Any], shape: Shape) -> Conversation:
     messages, used = shape(record)
     check_turns(messages)
     others = {str(name): value for name, value in record.items() if name not in used and value is not None}
-    extra = json.dumps(others, ensure_ascii=False, default=str).encode(errors="replace").decode() if others else None
+    try:
+        extra = to_json(others) if others else None
+    except (RecursionError, ValueError):
+        raise Unusable("a field beside the conversation cannot be kept: it is nested too deeply") from None
     return Conversation(messages, extra, prompt_hash(messages), content_hash(messages))
 
 
 def check_turns(messages: Sequence[Message]) -> None:
-    """A conversation begins with the user (after an optional system message) and has an answer with text in it."""
+    """A conversation begins with the user (system messages aside) and has an answer with text in it."""
     turns = [message for message in messages if message["role"] != "system"]
     answers = [message for message in turns if message["role"] in ANSWERS]
     if not answers:
         raise Unusable("no assistant turn")
-    if turns[0]["role"] in ANSWERS:
-        raise Unusable("the conversation starts with the assistant")
+    if turns[0]["role"] != "user":
+        raise Unusable(f"the conversation starts with the {turns[0]['role'].replace('_', ' ')}, not with the user")
     if not any(answer["content"].strip() for answer in answers):
         raise Unusable("every assistant turn is empty")
 

@@ -1,15 +1,17 @@
 """Writing conversations in the shapes that other trainers read, and joining files."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 
 from winnow.errors import BadInput
-from winnow.records.files import ReadOptions, read_records
+from winnow.records.files import read_records
+from winnow.records.raw import ReadOptions, to_json
 from winnow.records.shapes import ANSWERS, Message
+from winnow.records.writers import JsonlWriter, JsonWriter
 
 BATCH_ROWS = 2000
 _SHAREGPT_ROLES = {
@@ -38,7 +40,8 @@ def to_sharegpt(messages: Sequence[Message]) -> dict[str, Any]:
 def to_alpaca(messages: Sequence[Message]) -> dict[str, Any]:
     """`instruction`, `input`, `output`; earlier turns stay, in `history`.
 
-    Alpaca knows pairs of one question and one answer. What stands between two answers is one question.
+    Alpaca knows pairs of one question and one answer. What stands between two answers is one question; what follows the
+    last answer has no place.
     """
     system = "\n".join(message["content"] for message in messages if message["role"] == "system")
     pairs: list[list[str]] = []
@@ -64,43 +67,49 @@ FORMATS: dict[str, Callable[[Sequence[Message]], dict[str, Any]]] = {
 def export_pool(table: pl.LazyFrame, to: str, out: Path) -> dict[str, int]:
     """Write one jsonl per subset into ``out``, streamed; return the rows of each. Ids are kept in the field `id`."""
     out.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Any] = {}
+    files: dict[str, TextIO] = {}
     counts: dict[str, int] = {}
-    try:
+    with ExitStack() as opened:
         for batch in table.select("example_id", "subset", "messages").collect_batches(chunk_size=BATCH_ROWS):
             for name, subset, messages in batch.iter_rows():
                 if subset not in files:
-                    files[subset] = (out / f"{subset}.jsonl.writing").open("w", encoding="utf-8")
-                record = {"id": name, **FORMATS[to](messages)}
-                files[subset].write(json.dumps(record, ensure_ascii=False) + "\n")
+                    files[subset] = opened.enter_context(_scratch(out / f"{subset}.jsonl").open("w", encoding="utf-8"))
+                files[subset].write(to_json({"id": name, **FORMATS[to](messages)}) + "\n")
                 counts[subset] = counts.get(subset, 0) + 1
-    finally:
-        for file in files.values():
-            file.close()
     for subset in files:
-        (out / f"{subset}.jsonl.writing").replace(out / f"{subset}.jsonl")
+        _scratch(out / f"{subset}.jsonl").replace(out / f"{subset}.jsonl")
     return dict(sorted(counts.items()))
 
 
 def merge_files(folder: Path, out: Path) -> tuple[int, int]:
-    """Join all json and jsonl files below ``folder`` into one jsonl, or json list, by the name of ``out``."""
+    """Join all json and jsonl files below ``folder`` into one jsonl, or json list, by the name of ``out``.
+
+    Returns the number of files and of records. An earlier ``out`` in the folder is not merged into itself.
+    """
     if out.suffix not in (".json", ".jsonl"):
         raise BadInput(f"{out} should end in .json or .jsonl: that says how the records are written.")
     kinds = (".json", ".jsonl")
     files = sorted(path for path in folder.rglob("*") if path.suffix in kinds and path.resolve() != out.resolve())
     if not files:
         raise BadInput(f"{folder} holds no .json or .jsonl file. Name the folder that holds them.")
-    scratch = out.with_name(f"{out.name}.writing")
-    rows = 0
-    with scratch.open("w", encoding="utf-8") as target:
+    scratch = _scratch(out)
+    writer = JsonlWriter(scratch) if out.suffix == ".jsonl" else JsonWriter(scratch)
+    try:
         for record in _records(files):
-            start = "" if out.suffix == ".jsonl" else ("[\n" if rows == 0 else ",\n")
-            target.write(start + json.dumps(record, ensure_ascii=False) + ("\n" if out.suffix == ".jsonl" else ""))
-            rows += 1
-        if out.suffix == ".json":
-            target.write("\n]\n" if rows else "[]\n")
-    scratch.replace(out)
-    return len(files), rows
+            writer.add(record)
+        if writer.count == 0:
+            raise BadInput(f"The files below {folder} hold no record; there is nothing to merge.")
+        writer.close()
+        scratch.replace(out)
+    finally:
+        writer.close()
+        scratch.unlink(missing_ok=True)
+    return len(files), writer.count
+
+
+def _scratch(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(f"{path.name}.writing")
 
 
 def _records(files: Sequence[Path]) -> Iterator[Any]:

@@ -4,10 +4,11 @@ Every record of every file ends in one of the two. One file is one shard: a kill
 """
 
 import fnmatch
-import json
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ import pyarrow.parquet as pq
 from winnow.errors import BadInput, BadSetting
 from winnow.params import ColumnMap, IngestParams
 from winnow.records.conversation import converse
-from winnow.records.files import EXCERPT, WHOLE_FILE, Raw, ReadOptions, read_records
-from winnow.records.shapes import SHAPES, Shape, Unusable, detect_shape, mapped
+from winnow.records.files import read_records
+from winnow.records.ids import DEFAULT_SUBSET, example_id, subset_of, with_subset
+from winnow.records.raw import WHOLE_FILE, Raw, ReadOptions, excerpt_of, is_text, printable
+from winnow.records.shapes import SHAPES, Shape, Shaped, Unusable, detect_shape, mapped
+from winnow.stages import table_fingerprint
 
+DETECTION_ROWS = 50
 FLUSH_BYTES = 16 << 20
 FLUSH_ROWS = 5000
 EXAMPLES = pa.schema(
@@ -49,23 +54,33 @@ class RawFile:
 def find_files(folder: Path) -> list[RawFile]:
     """All files below ``folder`` in the order of their names; hidden ones are left out, odd ones have a reason."""
     if not folder.is_dir():
-        raise BadInput(f"The raw folder {folder} does not exist. Put your files there, or set `ingest.folder`.")
+        raise BadInput(
+            f"The raw folder {folder} is not a folder. Put your files into one, and set `ingest.folder` to it."
+        )
     found: list[RawFile] = []
-    for parent, folders, files in os.walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        found.append(RawFile(printable(name), f"the folder cannot be read: {error.strerror}"))
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
         linked = [name for name in folders if (Path(parent) / name).is_symlink()]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in linked)
         for name in [*files, *linked]:
             if not name.startswith("."):
                 path = Path(parent) / name
-                found.append(RawFile(path.relative_to(folder).as_posix(), _why_not(path, folder)))
+                found.append(RawFile(printable(path.relative_to(folder).as_posix()), _why_not(path, folder)))
     if not any(file.reason is None for file in found):
         raise BadInput(
             f"The raw folder {folder} holds no file to read. Put jsonl, json, parquet, arrow, csv or tsv there."
         )
+    _refuse_equal_ids(folder, {file.name for file in found})
     return sorted(found, key=lambda file: file.name)
 
 
 def _why_not(path: Path, folder: Path) -> str | None:
+    if not is_text(path.name):
+        return "its name is not valid UTF-8: rename it"
     if not path.is_symlink():
         return None if path.is_file() else "not a regular file"
     if not path.exists():
@@ -75,52 +90,44 @@ def _why_not(path: Path, folder: Path) -> str | None:
     return "a linked folder: its files are read where they are" if path.is_dir() else None
 
 
-def subset_of(file: str) -> str:
-    """The first folder of a file's path, `default` for files at the root."""
-    return file.split("/", 1)[0] if "/" in file else "default"
+def _refuse_equal_ids(folder: Path, names: set[str]) -> None:
+    for name in names:
+        if "/" not in name and with_subset(name) in names:
+            raise BadInput(
+                f"{folder} holds both {name} and {with_subset(name)}. Their examples would have the same ids, because "
+                f"files at the root belong to the subset {DEFAULT_SUBSET!r}. Rename one of the two."
+            )
 
 
-def example_id(file: str, row: int) -> str:
-    """`<subset>/<file with extension>:<record>`."""
-    return f"{file}:{row}" if "/" in file else f"default/{file}:{row}"
+def check_globs(files: Sequence[RawFile], params: IngestParams) -> None:
+    """A glob of `ingest.shapes` that fits no file is a mistake worth an error."""
+    for glob in params.shapes:
+        if not any(fnmatch.fnmatch(file.name, glob) for file in files):
+            names = ", ".join(file.name for file in files[:5])
+            raise BadSetting(
+                f"`ingest.shapes` names {glob!r}, which fits no raw file. Files are matched by their path in the raw "
+                f"folder: {names}{', ...' if len(files) > 5 else ''}"
+            )
 
 
-def shaped_records(path: Path, name: str, params: IngestParams) -> Iterator[tuple[Raw, str]]:
-    """The records of a file as dicts, each with the name of the file's shape; cells get the names of their columns."""
-    options = ReadOptions(params.encoding, int(params.max_record_mb * (1 << 20)))
-    wanted = _override(name, params)
-    header: list[str] | None = None
-    numbered = isinstance(wanted, ColumnMap) and all(
-        column.isdigit() for column in (wanted.columns or {"": ""}).values()
-    )
-    shape = wanted if isinstance(wanted, str) else "map" if wanted else None
-    records = 0
-    for raw in read_records(path, options):
-        value = raw.value
-        if isinstance(value, list) and path.suffix.lower() in (".csv", ".tsv"):
-            if header is None and not numbered:
-                header = value
-                continue
-            names = header or [str(number) for number in range(len(value))]
-            raw = Raw(records, *_name_cells(names, value))
-        elif path.suffix.lower() in (".csv", ".tsv"):
-            raw = Raw(records, reason=raw.reason, excerpt=raw.excerpt)
-        records += 1
-        shape = shape or detect_shape(raw.value)
-        yield raw, shape or ""
-
-
-def _name_cells(names: list[str], cells: list[str]) -> tuple[dict[str, str] | None, str | None, str]:
-    if len(cells) != len(names):
-        reason = (
-            f"{len(cells)} cells where the header has {len(names)} (no header? map columns by number: `ingest.shapes`)"
-        )
-        return None, reason, ",".join(cells)[:EXCERPT]
-    return dict(zip(names, cells, strict=True)), None, ""
+def options_for(name: str, params: IngestParams) -> ReadOptions:
+    """How a file is read. A column map by numbers means a table without a header."""
+    override = _override(name, params)
+    columns = override.columns if isinstance(override, ColumnMap) else None
+    numbered = bool(columns) and all(column.isdigit() for column in (columns or {}).values())
+    return ReadOptions(params.encoding, int(params.max_record_mb * (1 << 20)), header=not numbered)
 
 
 def _override(name: str, params: IngestParams) -> str | ColumnMap | None:
     return next((shape for glob, shape in params.shapes.items() if fnmatch.fnmatch(name, glob)), None)
+
+
+def detect_file_shape(path: Path, options: ReadOptions) -> str | None:
+    """The shape that most of a file's first records have, so that one odd record does not decide for all."""
+    values = (raw.value for raw in read_records(path, options) if raw.reason is None)
+    shapes = (shape for value in values if (shape := detect_shape(value)))
+    first = list(itertools.islice(shapes, DETECTION_ROWS))
+    return max(first, key=first.count, default=None)
 
 
 def read_file(folder: Path, file: RawFile, params: IngestParams) -> Iterator[dict[str, Any]]:
@@ -128,57 +135,52 @@ def read_file(folder: Path, file: RawFile, params: IngestParams) -> Iterator[dic
     if file.reason is not None:
         yield _reject(file.name, Raw(WHOLE_FILE, reason=file.reason))
         return
+    options = options_for(file.name, params)
     override = _override(file.name, params)
-    count = 0
-    for raw, shape_name in shaped_records(folder / file.name, file.name, params):
-        count += 1
-        if raw.reason is not None:
-            yield _reject(file.name, raw)
-            continue
-        try:
-            shape = mapped(override) if isinstance(override, ColumnMap) else _shape_for(shape_name, raw.value)
-            found = converse(raw.value, shape)
-        except Unusable as unusable:
-            yield _reject(file.name, Raw(raw.row, raw.value, reason=str(unusable)))
-            continue
-        yield {
-            "example_id": example_id(file.name, raw.row),
-            "subset": subset_of(file.name),
-            "file": file.name,
-            "row": raw.row,
-            **vars(found),
-            "shape": shape_name,
-        }
-    if count == 0:
+    name = override if isinstance(override, str) else detect_file_shape(folder / file.name, options) or ""
+    shape: Shape = partial(_detected, name)
+    if override is not None:
+        name, shape = ("map", mapped(override)) if isinstance(override, ColumnMap) else (override, SHAPES[override])
+    empty = True
+    for raw in read_records(folder / file.name, options):
+        empty = False
+        yield _row(file.name, raw, name, shape)
+    if empty:
         yield _reject(file.name, Raw(WHOLE_FILE, reason="the file holds no record"))
 
 
-def _shape_for(name: str, record: Any) -> Shape:
-    if not isinstance(record, dict):
-        raise Unusable(f"a record of type {type(record).__name__}, not an object")
+def _row(file: str, raw: Raw, name: str, shape: Shape) -> dict[str, Any]:
+    if raw.reason is not None:
+        return _reject(file, raw)
+    try:
+        if not isinstance(raw.value, dict):
+            raise Unusable(f"a record of type {type(raw.value).__name__}, not an object")
+        found = converse(raw.value, shape)
+    except Unusable as unusable:
+        return _reject(file, Raw(raw.row, raw.value, reason=str(unusable)))
+    place = {"example_id": example_id(file, raw.row), "subset": subset_of(file), "file": file, "row": raw.row}
+    return {**place, **vars(found), "shape": name}
+
+
+def _detected(name: str, record: Mapping[str, Any]) -> Shaped:
+    """Read a record in the shape that was detected for its file; one of another shape is refused."""
     looks_like = detect_shape(record)
-    if not name or (looks_like is None and name != "pair"):
+    if looks_like is None:
         fields = ", ".join(map(str, record))[:80]
         raise Unusable(f"no known record shape; its fields are: {fields} (describe them in `ingest.shapes`)")
-    if looks_like not in (None, name) and not (set(_KEYS[name]) <= set(record)):
+    if looks_like != name:
         raise Unusable(f"looks like {looks_like} in a file of {name} records (split the file by shape)")
-    return SHAPES[name]
-
-
-_KEYS = {"messages": ["messages"], "sharegpt": ["conversations"], "alpaca": ["instruction", "output"], "pair": []}
+    return SHAPES[name](record)
 
 
 def _reject(file: str, raw: Raw) -> dict[str, Any]:
-    excerpt = raw.excerpt or ("" if raw.value is None else json.dumps(raw.value, ensure_ascii=False, default=str))
-    clean = excerpt[:EXCERPT].encode(errors="replace").decode()
-    return {"file": file, "row": raw.row, "reason": (raw.reason or "")[:500], "excerpt": clean}
+    excerpt = raw.excerpt or excerpt_of(raw.value)
+    return {"file": file, "row": raw.row, "reason": printable((raw.reason or "")[:500]), "excerpt": excerpt}
 
 
-def write_file(folder: Path, file: RawFile, params: IngestParams, examples: Path, rejects: Path) -> tuple[int, int]:
+def write_file(folder: Path, file: RawFile, params: IngestParams, rejects: Path, examples: Path) -> tuple[int, int]:
     """Stream one file into its two shards and return how many rows each has."""
     counts = [0, 0]
-    if any(glob.startswith("/") for glob in params.shapes):
-        raise BadSetting("Globs of `ingest.shapes` are relative to the raw folder; remove the leading slash.")
     with pq.ParquetWriter(examples, EXAMPLES) as good, pq.ParquetWriter(rejects, REJECTS) as bad:
         sinks = (_Sink(good, EXAMPLES), _Sink(bad, REJECTS))
         for row in read_file(folder, file, params):
@@ -209,3 +211,19 @@ class _Sink:
         if self.rows:
             self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
         self.rows, self.bytes = [], 0
+
+
+def describe(folder: Path, file: str, columns: Sequence[str]) -> dict[str, Any]:
+    """A table as a record lists it: its files, its rows, and the fingerprint of the columns that others consume."""
+    rows = 0
+
+    def values() -> Iterator[tuple[object, ...]]:
+        nonlocal rows
+        for part in sorted(folder.glob(file)):
+            with pq.ParquetFile(part) as parquet:
+                for batch in parquet.iter_batches(columns=list(columns)):
+                    rows += batch.num_rows
+                    yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+
+    fingerprint = table_fingerprint(values())
+    return {"file": file, "rows": rows, "fingerprint": fingerprint}

@@ -1,12 +1,11 @@
 """Records of jsonl and json files, streamed: one line, or one element of a list, is in memory at a time."""
 
-import io
 import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from winnow.records.raw import (
     BLANK,
@@ -34,7 +33,7 @@ def read_jsonl(path: Path, options: ReadOptions) -> Iterator[Raw]:
             yield from _read_lines(file, options)
     else:
         # In other encodings a line end may be part of a character's bytes.
-        with open_text(path, options) as text:
+        with open_text(path, options, newline="\n") as text:
             yield from _read_lines(text, options)
 
 
@@ -117,10 +116,8 @@ def _read_list(window: "_Window", options: ReadOptions) -> Iterator[Raw]:
             return
         if first == "]":
             break
-        excerpt = ""
         try:
-            text, value = window.decode()
-            yield Raw(row, value) if is_text(text) else Raw(row, reason=options.undecodable, excerpt=printable(text))
+            yield window.decode(row)
         except (ValueError, RecursionError) as error:
             excerpt = window.excerpt()
             found = window.leave()
@@ -164,8 +161,8 @@ class _Window:
             if self.start < len(self.text):
                 return
 
-    def decode(self) -> tuple[str, Any]:
-        """Take one element: its text and its value; where that fails, the window still begins with the element."""
+    def decode(self, row: int) -> Raw:
+        """Take one element; where that fails, the window still begins with it."""
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.start)
@@ -173,11 +170,14 @@ class _Window:
                 if end < len(self.text) or not self._extend():
                     text = self.text[self.start : end]
                     self.start = end
-                    return text[:EXCERPT] if is_text(text) else text[:EXCERPT] + "\udcff", value
+                    if is_text(text):
+                        return Raw(row, value)
+                    return Raw(row, reason=self.options.undecodable, excerpt=printable(text[:EXCERPT]))
             except json.JSONDecodeError as error:
+                reason = f"{error.msg} at character {error.pos - self.start} of the element"
                 cut_off = error.msg.startswith("Unterminated") or error.pos > len(self.text) - 20
                 if not cut_off or not self._extend():
-                    raise ValueError(f"{error.msg} at character {error.pos - self.start} of the element") from None
+                    raise ValueError(reason) from None
 
     def leave(self) -> bool:
         """Move behind the current element by counting brackets outside of quotation marks; False at the end."""
@@ -189,9 +189,10 @@ class _Window:
                     quoted = not quoted
                 elif not quoted and len(character) == 1:
                     depth += (character in "[{") - (character in "]}")
-                    if depth < 0 or (depth == 0 and character == ","):
+                    if (depth < 0 and character == "]") or (depth == 0 and character == ","):
                         self.start = mark.start()
                         return True
+                    depth = max(depth, 0)
             self.start = len(self.text)
         return False
 
@@ -208,6 +209,3 @@ class _Window:
         text = self.file.read(size)
         # An escape is never cut in two, so that `leave` sees it whole.
         return text + self.file.read(1) if text.endswith("\\") else text
-
-
-assert io.DEFAULT_BUFFER_SIZE < CHUNK

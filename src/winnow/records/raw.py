@@ -42,9 +42,9 @@ class ReadOptions:
         return f"not {self.encoding} (set `ingest.encoding`)"
 
 
-def open_text(path: Path, options: ReadOptions) -> TextIO:
+def open_text(path: Path, options: ReadOptions, newline: str = "") -> TextIO:
     """Open for reading such that a byte which cannot be decoded becomes half of a surrogate pair (see `is_text`)."""
-    return path.open(encoding=options.encoding, errors=BAD_BYTES, newline="")
+    return path.open(encoding=options.encoding, errors=BAD_BYTES, newline=newline)
 
 
 def is_text(text: str) -> bool:

@@ -4,16 +4,18 @@ Each shape is a function from a record to messages and the fields it used. What 
 `Unusable` with the reason.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from winnow.errors import BadSetting
 from winnow.params import ColumnMap
+from winnow.records.raw import is_text, to_json
 
 ROLES = ("system", "user", "assistant", "function_call", "tool")
 ANSWERS = ("assistant", "function_call")
 PAIRS = (
     ("question", "answer"),
+    ("problem", "solution"),
     ("query", "response"),
     ("prompt", "response"),
     ("prompt", "completion"),
@@ -59,8 +61,15 @@ def detect_shape(record: Any) -> str | None:
 
 def from_messages(record: Mapping[str, Any]) -> Shaped:
     """OpenAI: `messages` of `role` and `content`."""
-    turns = _turns(record, "messages")
-    return [_message(turn.get("role"), _openai_content(turn)) for turn in turns], {"messages"}
+    messages: list[Message] = []
+    for turn in _turns(record, "messages"):
+        calls = turn.get("tool_calls")
+        content = _openai_content(turn)
+        if content not in (None, "") or not calls:
+            messages.append(_message(turn.get("role"), content))
+        if calls:
+            messages.append(_message("function_call", to_json(calls)))
+    return messages, {"messages"}
 
 
 def from_sharegpt(record: Mapping[str, Any]) -> Shaped:
@@ -91,38 +100,55 @@ def mapped(column_map: ColumnMap) -> Shape:
     if column_map.formatting == "alpaca":
         usual = {"prompt": "instruction", "query": "input", "response": "output"}
         named = usual if column_map.columns is None else column_map.columns
+        _require(column_map, named, ("prompt", "response"), "columns")
         return lambda record: _alpaca(record, named)
     outer = "messages" if column_map.formatting == "openai" else "conversations"
-    columns = column_map.columns if column_map.columns is not None else {"messages": outer}
-    return lambda record: _tagged(record, columns, _tags(column_map))
+    columns = {"messages": outer} if column_map.columns is None else column_map.columns
+    tags = _USUAL_TAGS[column_map.formatting] if column_map.tags is None else column_map.tags
+    _require(column_map, columns, ("messages",), "columns")
+    _require(column_map, tags, ("role_tag", "content_tag"), "tags")
+    roles = {tags[tag]: role for tag, role in _ROLE_TAGS.items() if tag in tags}
+    if column_map.tags is None:
+        roles = {**_ROLE_NAMES, **roles}
+    return lambda record: _tagged(record, columns, tags, roles)
 
 
-def _tags(column_map: ColumnMap) -> dict[str, str]:
-    if column_map.tags is not None:
-        return column_map.tags
-    if column_map.formatting == "openai":
-        return {"role_tag": "role", "content_tag": "content"}
-    return {"role_tag": "from", "content_tag": "value"}
+def _require(column_map: ColumnMap, named: Mapping[str, str], needed: tuple[str, ...], what: str) -> None:
+    missing = [name for name in needed if name not in named]
+    if missing:
+        raise BadSetting(
+            f"A column map of `ingest.shapes` with formatting {column_map.formatting!r} names the {what} "
+            f"{sorted(named)}, and so leaves {', '.join(missing)} empty: naming some {what} resets all others. "
+            f"Name {', '.join(missing)} too."
+        )
 
 
-def _tagged(record: Mapping[str, Any], columns: dict[str, str], tags: dict[str, str]) -> Shaped:
-    if "messages" not in columns or not {"role_tag", "content_tag"} <= set(tags):
-        raise Unusable("the column map names no `messages` column, or no `role_tag` and `content_tag`")
-    own = {"user_tag": "user", "assistant_tag": "assistant", "observation_tag": "tool", "system_tag": "system"}
-    own["function_tag"] = "function_call"
-    roles = {tags[tag]: role for tag, role in own.items() if tag in tags}
-    turns = _turns(record, columns["messages"])
-    role_of = [turn.get(tags["role_tag"]) for turn in turns]
-    messages = [
-        _message(roles.get(str(role), role), turn.get(tags["content_tag"]))
-        for role, turn in zip(role_of, turns, strict=True)
-    ]
-    return _system(record, columns.get("system")) + messages, set(columns.values())
+_ROLE_TAGS = {
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "function_tag": "function_call",
+    "system_tag": "system",
+}
+_USUAL_TAGS = {
+    "openai": {"role_tag": "role", "content_tag": "content"},
+    "sharegpt": {"role_tag": "from", "content_tag": "value"},
+}
+
+
+def _tagged(
+    record: Mapping[str, Any], columns: Mapping[str, str], tags: Mapping[str, str], roles: Mapping[str, str]
+) -> Shaped:
+    messages = _system(record, columns.get("system"))
+    for turn in _turns(record, columns["messages"]):
+        role = turn.get(tags["role_tag"])
+        if not isinstance(role, str) or role not in roles:
+            raise Unusable(f"unknown role {str(role)[:40]!r} (the column map knows {', '.join(roles) or 'none'})")
+        messages.append({"role": roles[role], "content": _text(turn.get(tags["content_tag"]), f"content of {role}")})
+    return messages, {columns[name] for name in ("messages", "system") if name in columns}
 
 
 def _alpaca(record: Mapping[str, Any], columns: Mapping[str, str]) -> Shaped:
-    if not {"prompt", "response"} <= set(columns):
-        raise Unusable("the column map names no `prompt` or no `response`")
     question = _text(record.get(columns["prompt"]), columns["prompt"])
     more = record.get(columns["query"]) if "query" in columns else None
     if more not in (None, ""):
@@ -135,6 +161,8 @@ def _alpaca(record: Mapping[str, Any], columns: Mapping[str, str]) -> Shaped:
 
 def _history(value: Any) -> list[Message]:
     messages = []
+    if value not in (None, "") and not isinstance(value, (list, tuple)):
+        raise Unusable(f"`history` is {_kind(value)}, not a list of pairs")
     for pair in value or []:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise Unusable("`history` holds something else than pairs of question and answer")
@@ -168,19 +196,17 @@ def _message(role: Any, content: Any) -> Message:
 
 
 def _openai_content(turn: Mapping[str, Any]) -> Any:
-    """Text, or text parts joined; an assistant turn that only calls tools says so as JSON."""
+    """Text, or text parts joined."""
     content = turn.get("content")
     if isinstance(content, (list, tuple)) and all(isinstance(part, Mapping) and "text" in part for part in content):
-        return "".join(str(part["text"]) for part in content)
-    if content is None and turn.get("tool_calls"):
-        return json.dumps(turn["tool_calls"], ensure_ascii=False, default=str)
+        return "".join(_text(part["text"], "text of a part") for part in content)
     return content
 
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise Unusable(f"`{name}` is {_kind(value)}, not text")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_text(value):
         raise Unusable(f"`{name}` holds half of a surrogate pair, which no UTF-8 file can hold")
     return value
 

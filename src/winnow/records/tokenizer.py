@@ -30,9 +30,16 @@ def load_tokenizer(base: Finished) -> "PreTrainedTokenizerBase":
     elif base.summary.get("revision"):
         options["revision"] = base.summary["revision"]
     try:
-        return loader.from_pretrained(name, **options)
-    except OSError as error:
+        tokenizer: PreTrainedTokenizerBase = loader.from_pretrained(name, **options)
+    except (OSError, ValueError, ImportError) as error:
         raise MissingResource(
-            f"The tokenizer of {name!r} cannot be loaded: {str(error).splitlines()[0]} Check `model.base`; without "
-            "a network the model has to be in a local folder or in the Hugging Face cache."
+            f"The tokenizer of {name!r} cannot be loaded: {str(error).strip().splitlines()[0]} Check `model.base`; "
+            "without a network the model has to be in a local folder or in the Hugging Face cache, and one that brings "
+            "its own code needs `model.trust_remote_code: true`."
         ) from None
+    if not tokenizer.is_fast:
+        raise MissingResource(
+            f"The tokenizer of {name!r} is of the slow kind ({type(tokenizer).__name__}), which cannot tell where in "
+            "the text a token stands; loss masks need that. Save a fast one (`tokenizer.json`) beside the model."
+        )
+    return tokenizer

@@ -18,7 +18,7 @@ from winnow.records.shapes import Message, Unusable
 from winnow.records.template import Rendered, render
 from winnow.stages import Work, table_fingerprint
 
-SHARD_ROWS = 5000
+SHARD_ROWS = 2000
 TOKENS = pa.schema(
     [("example_id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("supervised", pa.list_(pa.bool_()))]
 )
@@ -44,29 +44,45 @@ class TokenRow:
 class TokenTable:
     """Memory-mapped tokens of one split."""
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self.ids: list[str] = table.column("example_id").to_pylist()
-        self._place = {example_id: place for place, example_id in enumerate(self.ids)}
+    def __init__(self, shards: Sequence[pa.RecordBatch]) -> None:
+        self.ids: list[str] = []
+        self._place: dict[str, tuple[int, int]] = {}
+        self._columns = [(_Lists(shard.column("input_ids")), _Lists(shard.column("supervised"))) for shard in shards]
+        for number, shard in enumerate(shards):
+            names = shard.column("example_id").to_pylist()
+            self.ids += names
+            self._place.update({name: (number, row) for row, name in enumerate(names)})
 
     @classmethod
     def open(cls, folder: Path, split: str) -> "TokenTable":
         """Map the shards of ``split`` in a finished tokens directory."""
-        shards = sorted(folder.glob(f"{split}-*.arrow"))
-        tables = [pa.ipc.open_file(pa.memory_map(str(shard))).read_all() for shard in shards]
-        return cls(pa.concat_tables(tables) if tables else TOKENS.empty_table())
+        files = [pa.ipc.open_file(pa.memory_map(str(shard))) for shard in sorted(folder.glob(f"{split}-*.arrow"))]
+        return cls([file.get_batch(number) for file in files for number in range(file.num_record_batches)])
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def rows(self, example_ids: Sequence[str]) -> list[TokenRow]:
-        """The rows of these examples, in this order."""
-        taken = self._table.take([self._place[example_id] for example_id in example_ids])
-        columns = (taken.column("input_ids"), taken.column("supervised"))
-        return [
-            TokenRow(name, np.asarray(ids.as_py(), np.int32), np.asarray(mask.as_py(), bool))
-            for name, ids, mask in zip(example_ids, *columns, strict=True)
-        ]
+        """The rows of these examples, in this order; only their own pages are read."""
+        found = []
+        for name in example_ids:
+            shard, row = self._place[name]
+            ids, mask = self._columns[shard]
+            found.append(TokenRow(name, ids.at(row), mask.at(row)))
+        return found
+
+
+class _Lists:
+    """A column of lists, sliced without a copy of the rest."""
+
+    def __init__(self, column: pa.ListArray) -> None:
+        self.values = column.values
+        self.offsets = column.offsets.to_numpy()
+
+    def at(self, row: int) -> np.ndarray:
+        """The list of one row."""
+        start, stop = int(self.offsets[row]), int(self.offsets[row + 1])
+        return np.asarray(self.values.slice(start, stop - start).to_numpy(zero_copy_only=False))
 
 
 def truncated(messages: Sequence[Message], tokenizer: Any, template: str | None, max_length: int) -> Rendered:
@@ -98,10 +114,16 @@ def write_tokens(
 
 
 def _shards(table: pl.LazyFrame) -> Iterator[list[dict[str, Any]]]:
+    """Exactly `SHARD_ROWS` rows at a time, however the reader cuts its batches: a resumed run meets the same shards."""
+    waiting: list[dict[str, Any]] = []
     columns = table.select("example_id", "subset", "messages")
     for batch in columns.collect_batches(chunk_size=SHARD_ROWS, maintain_order=True):
-        for part in batch.iter_slices(SHARD_ROWS):
-            yield part.to_dicts()
+        waiting += batch.to_dicts()
+        while len(waiting) >= SHARD_ROWS:
+            yield waiting[:SHARD_ROWS]
+            waiting = waiting[SHARD_ROWS:]
+    if waiting:
+        yield waiting
 
 
 def _write_shard(

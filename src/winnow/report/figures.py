@@ -6,28 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from winnow.report.fonts import families_for
+from winnow.report.fonts import drawable
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.figure import Figure
 
 SMOOTHED_STEPS = 5
-COSTS = {"seconds": "seconds, all seeds", "peak_memory_gb": "peak memory in GB", "tokens_per_second": "tokens per second"}
+COSTS = {
+    "seconds": "seconds, all seeds",
+    "peak_memory_gb": "peak memory in GB",
+    "tokens_per_second": "tokens per second",
+}
 
 
 def draw_accuracy(comparison: pd.DataFrame) -> "Figure":
     """Accuracy of each arm, overall and per domain, with 95 % intervals."""
     domains = domains_of(comparison)
     lines = len(domains) + 1
-    with _style([*comparison["arm"], *domains]):
+    with _style([*comparison["arm"], *domains]) as text:
         figure = _figure(8, 1.4 + len(comparison) * max(0.6, 0.14 * lines))
         axes = figure.subplots()
         for number, (domain, color) in enumerate(zip(["", *domains], ["black", *_colors(lines - 1)], strict=True)):
             accuracy, half_width = (comparison[_column(name, domain)] for name in ("accuracy", "accuracy_ci"))
             places = [place + (number / lines - 0.5 + 0.5 / lines) * 0.8 for place in range(len(comparison))]
-            bars = {"xerr": 100 * half_width, "fmt": "o", "capsize": 3, "markersize": 4}
-            axes.errorbar(100 * accuracy, places, **bars, label=domain or "all", color=color)
+            bars: dict[str, Any] = {"xerr": 100 * half_width, "fmt": "o", "capsize": 3, "markersize": 4}
+            axes.errorbar(100 * accuracy, places, **bars, label=text[domain] if domain else "all", color=color)
         axes.set_yticks(range(len(comparison)), comparison["arm"])
         axes.invert_yaxis()
         axes.set_xlabel("exact match in %, 95 % interval")
@@ -82,15 +86,14 @@ def domains_of(comparison: pd.DataFrame) -> list[str]:
 
 
 @contextmanager
-def _style(labels: Iterable[str]) -> Iterator[None]:
-    """One look for all figures, without a change to the caller's own settings."""
-    import matplotlib as mpl
-    import seaborn as sns
+def _style(labels: Iterable[str]) -> Iterator[dict[str, str]]:
+    """One look for all figures, no change to the caller's own settings; gives the labels as they can be drawn."""
+    from matplotlib import style
 
+    families, texts = drawable(labels)
     # A label is text, also where a folder's name has dollar signs in it.
-    own = {"font.family": families_for(labels), "text.parse_math": False}
-    with mpl.rc_context({**sns.axes_style("whitegrid"), **own}):
-        yield
+    with style.context(["seaborn-v0_8-whitegrid", {"font.family": families, "text.parse_math": False}]):
+        yield texts
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -104,14 +107,17 @@ def _drawn(figure: "Figure") -> "Figure":
     """Tick labels are made at the first drawing, with the style of that moment."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    FigureCanvasAgg(figure).draw()
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
     return figure
 
 
-def _colors(number: int) -> list[tuple[float, float, float]]:
-    import seaborn as sns
+def _colors(number: int) -> list[Any]:
+    """Colours that a colour-blind reader tells apart, as far as there are enough of them."""
+    import matplotlib as mpl
 
-    return list(sns.color_palette("colorblind" if number <= 10 else "husl", number))
+    few = mpl.color_sequences["petroff10"]
+    return few[:number] if number <= len(few) else list(mpl.colormaps["turbo"].resampled(number)(range(number)))
 
 
 def _column(name: str, domain: str) -> str:

@@ -6,25 +6,34 @@ from functools import cache
 
 # Families with Chinese, Japanese, Korean or emoji glyphs, in the order of preference; others are looked for as well.
 PREFERRED = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "Symbola")
-# It has a box for every character, and a colour font has pictures that matplotlib cannot scale.
+# The first has a box for every character, and a colour font has pictures that matplotlib cannot scale.
 UNUSABLE = ("Last Resort", "Color Emoji")
+FIRST = "DejaVu Sans"
 
 
-def families_for(labels: Iterable[str]) -> list[str]:
-    """Families that together have all characters of ``labels``, and a warning about those that no font has."""
-    chosen = ["DejaVu Sans"]
-    missing = {character for label in labels for character in label if character.isprintable()} - _characters(chosen[0])
+def drawable(labels: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Families that have the characters of ``labels``, and each label as it can be drawn.
+
+    A character that no installed font has is written as its code, so that labels stay different from each other, and
+    a warning says once what to install.
+    """
+    texts = list(labels)
+    families = [FIRST]
+    missing = {character for text in texts for character in text if character.isprintable()} - _characters(FIRST)
     for family in _installed() if missing else ():
         found = missing & _characters(family)
         if found:
-            chosen.append(family)
+            families.append(family)
             missing -= found
     if missing:
         _warn_once("".join(sorted(missing)))
-    return chosen
+    return families, {text: "".join(_code(c) if c in missing else c for c in text) for text in texts}
 
 
-@cache
+def _code(character: str) -> str:
+    return f"\\u{ord(character):04x}"
+
+
 def _installed() -> tuple[str, ...]:
     from matplotlib import font_manager
 
@@ -37,9 +46,10 @@ def _installed() -> tuple[str, ...]:
 def _characters(family: str) -> frozenset[str]:
     from matplotlib import font_manager
 
+    entry = next(font for font in font_manager.fontManager.ttflist if font.name == family)
     try:
-        font = font_manager.get_font(font_manager.findfont(family, fallback_to_default=False))
-    except (ValueError, RuntimeError):
+        font = font_manager.get_font(font_manager.FontPath(entry.fname, entry.index))
+    except (OSError, RuntimeError):
         return frozenset()
     return frozenset(map(chr, font.get_charmap()))
 
@@ -47,7 +57,7 @@ def _characters(family: str) -> frozenset[str]:
 @cache
 def _warn_once(characters: str) -> None:
     warnings.warn(
-        f"No installed font draws {characters[:20]!r}; figures show boxes there. Install one, for example "
+        f"No installed font draws {characters[:20]!r}: figures show the characters' codes. Install one, for example "
         "`apt-get install fonts-noto-cjk fonts-symbola`, and delete matplotlib's font cache.",
-        stacklevel=4,
+        stacklevel=2,
     )

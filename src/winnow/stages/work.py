@@ -67,14 +67,6 @@ class Work:
         _sync(scratch_entry)
         os.replace(scratch_entry, entry)
 
-    def discard_uncommitted(self) -> None:
-        """Remove every file that no commit lists, for stages that write other files too and start those afresh."""
-        known = {json.loads(entry.read_text())["name"] for entry in (self.path / LEDGER).glob("*.json")}
-        for file in sorted(self.path.rglob("*"), reverse=True):
-            relative = file.relative_to(self.path)
-            if file.is_file() and relative.parts[0] != LEDGER and relative.as_posix() not in known:
-                file.unlink()
-
     def finish(self, summary: Mapping[str, Any], cost: Mapping[str, float]) -> Finished:
         """Write record and checksums, then give the directory its final name."""
         shutil.rmtree(self.path / SCRATCH, ignore_errors=True)

@@ -1,22 +1,24 @@
-"""Loss curves of an arm's trainings, for the seeds that were not streamed live, and their mean."""
+"""Loss curves of an arm's trainings: what was not streamed live, and the mean over the seeds."""
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from winnow.stages import FinishedParts
+from winnow.tracking.store import Point
 
 HISTORY = "history.parquet"
 
 
-def finetune_points(model: FinishedParts, streamed: set[str]) -> Iterator[tuple[str, float, int]]:
-    """Points (name, value, step): each reused seed's loss, the mean over all seeds, and the learning rate."""
+def finetune_points(model: FinishedParts, streamed: set[tuple[str, int]]) -> Iterator[Point]:
+    """Each seed's loss at the steps that were not ``streamed``, the mean over all seeds, and the learning rate."""
+    import pandas as pd
+
     histories = {seed: pd.read_parquet(part.path / HISTORY) for seed, part in model.parts.items()}
     for seed, history in histories.items():
         name = f"finetune/loss/seed_{seed}"
-        if name not in streamed:
-            yield from ((name, loss, int(step)) for step, loss in zip(history["step"], history["loss"], strict=True))
+        for step, loss in zip(history["step"], history["loss"], strict=True):
+            if (name, int(step)) not in streamed:
+                yield Point(name, loss, int(step))
     together = pd.concat(histories.values()).groupby("step")[["loss", "lr"]].mean()
     for step, loss, lr in together.itertuples():
-        yield "finetune/loss", loss, int(step)
-        yield "finetune/lr", lr, int(step)
+        yield Point("finetune/loss", loss, int(step))
+        yield Point("finetune/lr", lr, int(step))

@@ -1,9 +1,13 @@
 """Kedro hooks that log a run: parameters of all stages, live and final metrics of each arm, figures, lineage.
 
-What is logged of a dataset is said in the catalog (`metadata: {mlflow: {as: metrics | artifact}}`).
+What is logged of a dataset is said in the catalog, `metadata: {mlflow: {as: params | metrics | artifact}}`: `metrics`
+is a JSON object of numbers, `params` one with `params` and `tags`, `artifact` a file.
 """
 
+import atexit
+import logging
 import subprocess
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,15 +15,18 @@ from typing import Any
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from winnow.progress import News, listening
 from winnow.stages import Finished, FinishedParts
 from winnow.tracking.history import finetune_points
-from winnow.tracking.store import Store, flatten
+from winnow.tracking.store import Point, Store, flatten, now
 
 FLUSH_POINTS = 50
+FLUSH_MILLISECONDS = 5000
 _active: list["TrackingHooks"] = []
+_log = logging.getLogger(__name__)
 
 
 class TrackingHooks:
@@ -29,13 +36,15 @@ class TrackingHooks:
         self.project = project
         self.uri = uri
         self.context: KedroContext | None = None
-        self.params: dict[str, Any] = {}
+        self.catalog: CatalogProtocol | None = None
         self.store: Store | None = None
         self.parent = ""
+        self.tags: dict[str, str] = {}
         self.children: dict[str, str] = {}
+        self.open_nodes: Counter[str] = Counter()
         self.arm = ""
-        self.live: list[tuple[str, float, int]] = []
-        self.streamed: set[str] = set()
+        self.live: list[Point] = []
+        self.streamed: set[tuple[str, int]] = set()
         self.listening = ExitStack()
 
     @hook_impl
@@ -44,49 +53,69 @@ class TrackingHooks:
         self.context = context
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Begin the parent run."""
         assert self.context is not None
-        self.params = flatten(self.context.params)
-        self.store = Store(self.uri, self.project, self._study())
-        names = run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "study"]
-        self.parent = self.store.start(f"{'+'.join(filter(None, names)) or 'study'}", self._tags("study"))
-        self.store.params(self.parent, self.params)
-        self.listening.enter_context(listening(self._hear))
+        self.catalog = catalog
+        params = flatten(self.context.params)
+        study = str(params.get("study.name") or "winnow")
+        base = str(params.get("model.base") or "fabricated")
+        self.tags = {"winnow.study": study, "winnow.git_sha": _git_sha(self.project), "winnow.base_model": base}
+        self.store = Store(self.uri, self.project, study)
+        names = run_params.get("pipeline_names") or [run_params.get("pipeline_name")]
+        self.parent = self.store.start("+".join(filter(None, names)) or "study", {**self.tags, "winnow.kind": "study"})
         _active.append(self)
+        self.listening.enter_context(listening(self._hear))
+        self.open_nodes = Counter(node.namespace or "" for node in pipeline.nodes)
+        self.store.params(self.parent, params)
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """From here on news belong to this node's arm."""
-        self._flush()
-        self.arm = node.namespace or ""
-        if self.arm and self.arm not in self.children and self.store:
-            tags = {**self._tags("arm"), "winnow.arm": self.arm, "mlflow.parentRunId": self.parent}
-            self.children[self.arm] = self.store.start(self.arm, tags)
-
-    @hook_impl
-    def after_node_run(
-        self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], outputs: dict[str, Any]
-    ) -> None:
-        """Log what the catalog says of the outputs, and which data went in."""
-        self._flush()
+    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
+        """From here on news belong to this node's arm; log which data go in."""
         if self.store is None:
             return
-        run = self.children.get(node.namespace or "", self.parent)
-        used = {
-            name: value.fingerprint for name, value in inputs.items() if isinstance(value, Finished | FinishedParts)
-        }
-        if node.namespace and used:
-            self.store.inputs(run, used)
-        for name, value in outputs.items():
-            if name.endswith(".model") and isinstance(value, FinishedParts):
-                self.store.metrics(run, finetune_points(value, self.streamed))
-            self._log_output(run, catalog.get(name), value)
-        self.streamed.clear()
+        self._flush()
+        self.arm = node.namespace or ""
+        self._end_complete_arms()
+        if not self.arm:
+            return
+        if self.arm not in self.children:
+            tags = {"winnow.kind": "arm", "winnow.arm": self.arm, "mlflow.parentRunId": self.parent}
+            self.children[self.arm] = self.store.start(self.arm, {**self.tags, **tags})
+        handles = {name: value for name, value in inputs.items() if isinstance(value, Finished | FinishedParts)}
+        if handles:
+            fingerprints = {name: handle.fingerprint for name, handle in handles.items()}
+            self.store.inputs(self.children[self.arm], fingerprints)
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Log what the node's worker said last."""
+        self._flush()
+        self.open_nodes[node.namespace or ""] -= 1
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Log what the catalog says of an output; a file is there only now."""
+        if self.store is None or self.catalog is None:
+            return
+        run = self.children.get(self.arm, self.parent)
+        if dataset_name.endswith(".model") and isinstance(data, FinishedParts):
+            self.store.metrics(run, finetune_points(data, self.streamed))
+            self.streamed.clear()
+        dataset: Any = self.catalog.get(dataset_name)
+        match ((getattr(dataset, "metadata", None) or {}).get("mlflow") or {}).get("as"):
+            case "params":
+                self.store.params(run, data["params"])
+                self.store.tags(run, data["tags"])
+            case "metrics":
+                self.store.metrics(run, [Point(name, value) for name, value in data.items()])
+            case "artifact":
+                self.store.artifact(run, Path(str(dataset._filepath)), "report")
 
     @hook_impl
     def after_pipeline_run(self) -> None:
         """All went well."""
+        self.arm = ""
         self.end("FINISHED")
 
     @hook_impl
@@ -95,55 +124,49 @@ class TrackingHooks:
         self.end("FAILED")
 
     def end(self, status: str) -> None:
-        """End all runs that are open."""
-        if self.store is None:
-            return
-        self._flush()
-        for run in (*self.children.values(), self.parent):
-            self.store.end(run, status)
+        """End all runs that are open; arms that were complete are FINISHED all the same."""
         self.listening.close()
-        self.store, self.children, self.arm = None, {}, ""
+        if self not in _active:
+            return
         _active.remove(self)
+        try:
+            self._flush()
+            self._end_complete_arms()
+            for run in (*self.children.values(), self.parent):
+                if self.store:
+                    self.store.end(run, status)
+        except Exception:
+            # The run is over, well or not: its own outcome must reach the user.
+            _log.warning("The tracking store did not take the end of the run", exc_info=True)
+        self.store, self.children, self.arm, self.live = None, {}, "", []
+        self.streamed.clear()
 
-    def _log_output(self, run: str, dataset: Any, value: Any) -> None:
-        kind = ((getattr(dataset, "metadata", None) or {}).get("mlflow") or {}).get("as")
-        assert self.store is not None
-        if kind == "metrics":
-            self.store.params(run, value["params"])
-            self.store.metrics(run, [(name, number, 0) for name, number in value["metrics"].items()])
-            for tag, text in value.get("tags", {}).items():
-                self.store.client.set_tag(run, tag, text)
-        elif kind == "artifact":
-            self.store.artifact(run, Path(str(dataset._filepath)), "report")
+    def _end_complete_arms(self) -> None:
+        """An arm whose last node has run, and saved, is finished, whatever becomes of the others."""
+        for arm in [name for name in self.children if self.open_nodes[name] <= 0 and name != self.arm]:
+            if self.store:
+                self.store.end(self.children.pop(arm), "FINISHED")
 
     def _hear(self, news: News) -> None:
-        self.live += [(name, value, news.step or 0) for name, value in news.metrics.items()]
-        if len(self.live) >= FLUSH_POINTS:
+        self.live += [Point(name, value, news.step or 0, now()) for name, value in news.metrics.items()]
+        if self.live and (len(self.live) >= FLUSH_POINTS or now() - self.live[0].time >= FLUSH_MILLISECONDS):
             self._flush()
 
     def _flush(self) -> None:
         if self.live and self.store:
             self.store.metrics(self.children.get(self.arm, self.parent), self.live)
-            self.streamed |= {name for name, _, _ in self.live}
+            self.streamed |= {(point.name, point.step) for point in self.live}
         self.live = []
-
-    def _study(self) -> str:
-        return str(self.params.get("study.name") or "winnow")
-
-    def _tags(self, kind: str) -> dict[str, str]:
-        base = str(self.params.get("model.base") or "fabricated")
-        return {
-            "winnow.kind": kind,
-            "winnow.study": self._study(),
-            "winnow.git_sha": _git_sha(self.project),
-            "winnow.base_model": base,
-        }
 
 
 def end_killed() -> None:
     """End the runs of this process as KILLED; Kedro tells hooks nothing of an interrupt."""
     for hooks in tuple(_active):
         hooks.end("KILLED")
+
+
+# For whoever runs a session without the command: a notebook that is closed, a script that is interrupted.
+atexit.register(end_killed)
 
 
 def _git_sha(project: Path) -> str:

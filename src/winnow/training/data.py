@@ -1,5 +1,6 @@
 """The rows of a training mix in the order they are trained on, and their batches."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,15 +31,19 @@ class Rows(Dataset[TokenRow]):
     """Token rows in training order."""
 
     def __init__(self, table: TokenTable, order: Sequence[str]) -> None:
+        self.table = table
         self.order = order
-        names = sorted(set(order))
-        self.rows = dict(zip(names, table.rows(names), strict=True))
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, place: int) -> TokenRow:
-        return self.rows[self.order[place]]
+        return self.table.rows([self.order[place]])[0]
+
+    def tokens(self) -> int:
+        """All tokens of the training, a repeated row's each time."""
+        counts = Counter(self.order)
+        return sum(len(row.input_ids) * counts[row.example_id] for row in self.table.rows(list(counts)))
 
 
 def collate(rows: Sequence[TokenRow], pad_id: int) -> dict[str, Any]:

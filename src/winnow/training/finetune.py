@@ -22,6 +22,7 @@ from winnow.training.model import dtype_of
 
 HISTORY = "history.parquet"
 COST = "cost.json"
+CLOCK = "seconds.json"
 
 
 class _OrderedTrainer(Trainer):
@@ -34,14 +35,26 @@ class _OrderedTrainer(Trainer):
 class _Course(TrainerCallback):
     """Tells the launcher the loss of every step, and saves at the planned ones."""
 
-    def __init__(self, seed: int, total: int, checkpoints: int, report: Callable[..., None]) -> None:
-        self.seed = seed
-        self.total = total
-        self.planned = {round(total * number / checkpoints) for number in range(1, checkpoints + 1)}
+    def __init__(self, plan: "Plan", report: Callable[..., None]) -> None:
+        self.seed = plan.seed
+        self.total = plan.steps
+        count = plan.params.checkpoints
+        self.planned = {round(plan.steps * number / count) for number in range(1, count + 1)}
         self.report = report
+        self.clock_file = plan.folder / CLOCK
+        self.started = time.monotonic() - _seconds_before(self.clock_file)
+
+    @property
+    def seconds(self) -> float:
+        """How long the training has taken, with the attempts before a kill up to their last checkpoint."""
+        return time.monotonic() - self.started
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_save = state.global_step in self.planned
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.clock_file.write_text(json.dumps(self.seconds))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "loss" in logs:
@@ -57,6 +70,7 @@ class Plan:
     seed: int
     order: list[str]
     folder: Path
+    base: str
     pad_id: int
     machine: Machine
     device: str
@@ -70,35 +84,33 @@ class Plan:
 def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None]) -> dict[str, float]:
     """Train ``model`` in place; leave weights, checkpoints and history in the plan's folder; return the cost."""
     if (plan.folder / HISTORY).exists():
-        return _finish_interrupted(plan.folder)
+        return _finish_interrupted(plan)
     rows = Rows(tokens, plan.order)
+    course = _Course(plan, report)
     trainer = _OrderedTrainer(
         model=model,
         args=_arguments(plan),
         train_dataset=rows,
         data_collator=partial(collate, pad_id=plan.pad_id),
-        callbacks=[_Course(plan.seed, plan.steps, plan.params.checkpoints, report)],
+        callbacks=[course],
     )
     trainer.remove_callback(PrinterCallback)
     last = _last_checkpoint(plan.folder)
-    start = time.monotonic()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    seconds = time.monotonic() - start
-    trained = sum(len(rows[place].input_ids) for place in range(len(rows)))
-    cost = {"seconds": seconds, "tokens_per_second": trained / seconds}
+    cost = {"seconds": course.seconds, "tokens_per_second": rows.tokens() / course.seconds}
     if trainer.is_world_process_zero():
         model.save_pretrained(plan.folder)
         (plan.folder / COST).write_text(json.dumps(cost))
         _write_history(trainer.state.log_history, plan.folder / HISTORY)
-        _keep_what_is_portable(plan.folder)
+        _keep_what_is_portable(plan)
     trainer.accelerator.free_memory()
     return cost
 
 
-def _finish_interrupted(folder: Path) -> dict[str, float]:
+def _finish_interrupted(plan: Plan) -> dict[str, float]:
     """The training was complete when it was killed; its history is written last."""
-    _keep_what_is_portable(folder)
-    return dict(json.loads((folder / COST).read_text()))
+    _keep_what_is_portable(plan)
+    return dict(json.loads((plan.folder / COST).read_text()))
 
 
 def _arguments(plan: Plan) -> TrainingArguments:
@@ -158,12 +170,30 @@ def _write_history(log: list[dict[str, Any]], path: Path) -> None:
     scratch.replace(path)
 
 
-def _keep_what_is_portable(folder: Path) -> None:
+def _seconds_before(file: Path) -> float:
+    """What `on_save` left; a kill while it was written loses only this."""
+    try:
+        return float(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0.0
+
+
+def _keep_what_is_portable(plan: Plan) -> None:
     """Drop pickled arguments, random states and texts with paths: the rest is the same after a kill and a resume."""
-    for pattern in ("training_args.bin", "rng_state*.pth", "README.md"):
-        for file in folder.rglob(pattern):
+    for pattern in ("training_args.bin", "rng_state*.pth", "README.md", CLOCK):
+        for file in plan.folder.rglob(pattern):
             file.unlink()
-    for file in folder.glob("checkpoint-*/trainer_state.json"):
+    for file in plan.folder.glob("checkpoint-*/trainer_state.json"):
         state = json.loads(file.read_text())
         kept = {name: state[name] for name in ("global_step", "max_steps", "log_history")}
-        file.write_text(json.dumps(kept, indent=1))
+        _replace(file, json.dumps(kept, indent=1))
+    for file in plan.folder.rglob("adapter_config.json"):
+        config = {**json.loads(file.read_text()), "base_model_name_or_path": plan.base}
+        _replace(file, json.dumps(config, indent=2, sort_keys=True))
+
+
+def _replace(file: Path, text: str) -> None:
+    """A kill in between must leave the old text or the new one."""
+    scratch = file.with_suffix(".writing")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(file)

@@ -54,11 +54,12 @@ def add_adapter(model: PreTrainedModel, params: LoraParams, seed: int) -> PeftMo
 
 
 @contextmanager
-def trainable(model: PreTrainedModel, params: FinetuneParams, seed: int, name: str) -> Iterator[Any]:
+def trainable(model: PreTrainedModel, params: FinetuneParams, seed: int) -> Iterator[Any]:
     """The base model made ready for one seed's training, and afterwards put back to what it was, exactly."""
     if params.method == "lora":
         adapted = add_adapter(model, params.lora, seed)
-        adapted.peft_config["default"].base_model_name_or_path = name
+        # With a name peft looks it up on the hub at each save; the fingerprint is written when all is done.
+        adapted.peft_config["default"].base_model_name_or_path = None
         try:
             yield adapted
         finally:
@@ -85,5 +86,7 @@ def tuned(base: Finished, model: PreTrainedModel, result: Finished | None) -> It
             adapted.unload()
     else:
         code = bool(base.summary.get("trust_remote_code"))
-        full = AutoModelForCausalLM.from_pretrained(str(result.path), dtype=model.dtype, trust_remote_code=code)
+        full = AutoModelForCausalLM.from_pretrained(
+            str(result.path), dtype=model.dtype, trust_remote_code=code, use_safetensors=True
+        )
         yield full.to(model.device).eval()

@@ -1,22 +1,25 @@
 """Worker: let every seed's model of one arm answer the questions of a split."""
 
+import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from lm_eval.models.huggingface import HFLM
 
 from winnow.evaluation.answers import answer_forced, answer_generated, harness
-from winnow.evaluation.questions import Question, ask
+from winnow.evaluation.questions import Question, ask, planned_batches
 from winnow.params import EvaluateParams
 from winnow.records.tokenizer import load_tokenizer
-from winnow.stages import Finished, Place, Work, table_fingerprint
+from winnow.stages import Finished, Work, table_fingerprint
 from winnow.training.model import load_model, tuned
-from winnow.workers.runtime import Worker, peak_memory_gb, run
+from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
 
 BATCHES_PER_SHARD = 4
+ROWS = "rows.parquet"
 
 
 def work(worker: Worker) -> dict[str, Any]:
@@ -26,57 +29,68 @@ def work(worker: Worker) -> dict[str, Any]:
     base = Finished.open(Path(task["base_model"]))
     tokenizer = load_tokenizer(base)
     template = Path(task["template"]).read_text(encoding="utf-8") if task["template"] else None
-    questions = ask(pl.scan_parquet(task["table"]), tokenizer, template, task["max_length"], params.limit)
+    questions, unusable = ask(pl.scan_parquet(task["table"]), tokenizer, template, task["max_length"], params.limit)
+    batches = planned_batches(questions, params.batch, params.batch_tokens)
     model = load_model(base, params.precision, worker.device())
-    total = len(questions) * len(worker.job.places)
-    for number, (name, place) in enumerate(worker.job.places.items()):
+    progress = _Progress(worker, len(questions) * len(worker.job.places))
+    for name, place in worker.job.places.items():
         start = time.monotonic()
+        forget_peak_memory()
         folder = task["models"].get(name)
         with tuned(base, model, Finished.open(Path(folder)) if folder else None) as ready:
-            _answer_shards(worker, place, harness(ready, tokenizer, params.batch), questions, params, number, total)
+            lm = harness(ready, tokenizer, params.batch, task["max_length"] + params.max_new_tokens)
+            _answer_shards(worker, Work(place), lm, batches, params, progress)
         worker.barrier()
         if worker.is_main:
-            _seal(place, questions, time.monotonic() - start)
+            _seal(Work(place), batches, unusable, time.monotonic() - start)
         worker.barrier()
     return {}
 
 
+@dataclass
+class _Progress:
+    """Rows answered over all models, in this attempt and earlier ones; other processes are taken to be as fast."""
+
+    worker: Worker
+    total: int
+    done: int = 0
+
+    def report(self) -> None:
+        """Tell the launcher."""
+        self.worker.report(done=self.done, total=self.total, unit="rows")
+
+
 def _answer_shards(
     worker: Worker,
-    place: Place,
-    lm: Any,
-    questions: Sequence[Question],
+    target: Work,
+    lm: HFLM,
+    batches: Sequence[Sequence[Question]],
     params: EvaluateParams,
-    number: int,
-    total: int,
+    progress: _Progress,
 ) -> None:
-    rows = params.batch * BATCHES_PER_SHARD
-    target = Work(place)
-    for shard, start in enumerate(range(0, len(questions), rows)):
+    for shard, start in enumerate(range(0, len(batches), BATCHES_PER_SHARD)):
         name = f"shards/{shard:05}.parquet"
-        if shard % worker.world_size != worker.rank or target.is_committed(name):
+        asked = batches[start : start + BATCHES_PER_SHARD]
+        progress.done += sum(len(batch) for batch in asked)
+        if shard % worker.world_size != worker.rank or target.is_committed(name) or target.is_committed(ROWS):
             continue
-        asked = questions[start : start + rows]
         if params.decoding == "generate":
-            answers = answer_generated(lm, asked, params.max_new_tokens)
+            answers = [answer_generated(lm, batch, params.max_new_tokens) for batch in asked]
         else:
-            answers = answer_forced(lm, asked)
-        target.commit(name, answers.write_parquet)
-        worker.report(done=number * len(questions) + start + len(asked), total=total, unit="rows")
+            answers = [answer_forced(lm, batch) for batch in asked]
+        target.commit(name, pl.concat(answers).write_parquet)
+        progress.report()
 
 
-def _seal(place: Place, questions: Sequence[Question], seconds: float) -> None:
-    target = Work(place)
-    rows = pl.concat([pl.read_parquet(shard) for shard in sorted((target.path / "shards").glob("*.parquet"))])
-    rows = rows.sort("example_id")
-    target.commit("rows.parquet", rows.write_parquet)
-    for shard in (target.path / "shards").glob("*.parquet"):
-        shard.unlink()
-    with suppress(OSError):
-        (target.path / "shards").rmdir()
-    tokens = sum(len(question.context) + len(question.answer) for question in questions)
+def _seal(target: Work, batches: Sequence[Sequence[Question]], unusable: int, seconds: float) -> None:
+    if not target.is_committed(ROWS):
+        answers = pl.concat([pl.read_parquet(shard) for shard in sorted(target.path.glob("shards/*.parquet"))])
+        target.commit(ROWS, answers.sort("example_id").write_parquet)
+    shutil.rmtree(target.path / "shards", ignore_errors=True)
+    rows = pl.read_parquet(target.path / ROWS)
+    tokens = sum(question.length for batch in batches for question in batch)
     cost = {"seconds": seconds, "peak_memory_gb": peak_memory_gb(), "tokens_per_second": tokens / seconds}
-    target.finish({"metrics": _metrics(rows), "tables": _tables(rows)}, cost)
+    target.finish({"metrics": _metrics(rows), "unusable": unusable, "tables": _tables(rows)}, cost)
 
 
 def _metrics(rows: pl.DataFrame) -> dict[str, float]:
@@ -90,7 +104,7 @@ def _metrics(rows: pl.DataFrame) -> dict[str, float]:
 
 
 def _tables(rows: pl.DataFrame) -> dict[str, Any]:
-    return {"rows": {"file": "rows.parquet", "rows": rows.height, "fingerprint": table_fingerprint(rows.iter_rows())}}
+    return {"rows": {"file": ROWS, "rows": rows.height, "fingerprint": table_fingerprint(rows.iter_rows())}}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from winnow.stages import Finished, Work
 from winnow.training.data import expand
 from winnow.training.finetune import Plan, train
 from winnow.training.model import load_model, trainable
-from winnow.workers.runtime import Worker, peak_memory_gb, run
+from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
 
 
 def work(worker: Worker) -> dict[str, Any]:
@@ -28,13 +28,20 @@ def work(worker: Worker) -> dict[str, Any]:
     for name, place in worker.job.places.items():
         seed = int(name)
         order = expand(task["mixes"][name], seed, params.steps, params.epochs, params.batch)
-        plan = Plan(params, seed, order, place.partial, pad_id, worker.job.machine, device)
-        with trainable(model, params, seed, base.fingerprint) as ready:
+        plan = Plan(params, seed, order, place.partial, _public_name(base), pad_id, worker.job.machine, device)
+        forget_peak_memory()
+        with trainable(model, params, seed) as ready:
             cost = train(ready, tokens, plan, partial(worker.report, message=f"seed {seed}"))
         if worker.is_main:
             Work(place).finish({"seed": seed, "steps": plan.steps}, {**cost, "peak_memory_gb": peak_memory_gb()})
         worker.barrier()
     return {}
+
+
+def _public_name(base: Finished) -> str:
+    """What an adapter calls its base model: the hub id, or a fingerprint where that would be a folder here."""
+    pretrained = str(base.summary.get("pretrained") or "")
+    return base.fingerprint if not pretrained or Path(pretrained).is_absolute() else pretrained
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ PRELOAD = [
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0
 LAST_LINES = 20
+# Threads that wait for each other in busy loops make two jobs on one machine many times slower than one.
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Place], machine: Machine) -> None:
@@ -100,8 +102,8 @@ def _may_fork(machine: Machine) -> bool:
 def _fork(job_file: Path) -> _Process:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    process = context.Process(target=_forked, args=(str(job_file),))
-    with _unknown_main():
+    process = context.Process(target=_forked, args=(str(job_file), dict(os.environ)))
+    with _unknown_main(), _patient():
         process.start()
     assert process.pid is not None
     stage = json.loads(job_file.read_text())["stage"]
@@ -119,10 +121,24 @@ def _unknown_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _forked(job_file: str) -> None:
-    """Runs in the forked child: own session, own log, then the same entry as `python -m`."""
+@contextmanager
+def _patient() -> Iterator[None]:
+    """The server's OpenMP reads its environment once, when the first job starts it."""
+    added = {name: value for name, value in PATIENT.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _forked(job_file: str, environment: dict[str, str]) -> None:
+    """Runs in the forked child: own session, own log, the caller's environment, then the same entry as `python -m`."""
     path = Path(job_file)
     os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
     log = os.open(path.parent / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -139,7 +155,7 @@ def _spawn(job: Job, job_file: Path) -> _Process:
         config = job.machine.accelerate_config or _accelerate_config(job)
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), *module]
     # ACCELERATE_USE_CPU makes accelerate start one process, or plain DDP in place of DeepSpeed, without a word.
-    environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
+    environment = {**PATIENT, **{name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}}
     environment["OMP_NUM_THREADS"] = str(job.machine.threads or max(1, (os.cpu_count() or 1) // job.machine.processes))
     with (job.folder / LOG).open("ab") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)

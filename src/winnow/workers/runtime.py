@@ -50,7 +50,9 @@ class Worker:
                     "or install a CUDA build of torch; `kedro doctor` shows which one is there."
                 )
             return "cpu"
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(device)
+        return device
 
     def barrier(self) -> None:
         """Wait for the job's other processes."""
@@ -69,6 +71,14 @@ def peak_memory_gb() -> float:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def forget_peak_memory() -> None:
+    """Measure the accelerator's peak anew from here; resident memory knows only the peak of the whole process."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def threads_per_process(job: Job) -> int:
@@ -116,6 +126,16 @@ def parse_news(stage: str, line: str) -> News:
 
 def _leave_with(launcher: int) -> None:
     """End this process when its launcher is gone, so that a killed run leaves no worker behind."""
-    while Path(f"/proc/{launcher}").exists() if Path("/proc").exists() else True:
+    while _is_alive(launcher):
         time.sleep(1)
     os._exit(INTERRUPTED)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

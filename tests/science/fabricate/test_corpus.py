@@ -114,7 +114,7 @@ def checksums(corpus: Finished) -> dict[str, str]:
 
 
 def test_more_rows_than_different_prompts_are_refused(tmp_path: Path):
-    with pytest.raises(BadSetting, match="rows is 1000, but a subset has only 240"):
+    with pytest.raises(BadSetting, match="rows is 2000, but a subset has only 480"):
         build(tmp_path / "pool", FabricateParams(facts=20, verified_rows=10))
     with pytest.raises(BadSetting, match="verified_rows is 100, but a subset has only 80"):
         build(tmp_path / "verified", FabricateParams(facts=20, rows=100, verified_rows=100))
