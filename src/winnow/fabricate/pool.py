@@ -92,7 +92,7 @@ def _questions(
 def _asked(skill: Skill, question: tuple[Problem, str], kind: Kind, rng: random.Random) -> Row:
     problem, prompt = question
     if kind == "long":
-        prompt = FILLER * 2 + prompt
+        prompt = FILLER + prompt
     answer = skill.wrong(problem, rng) if kind == "wrong" else skill.right(problem)
     messages = _conversation(prompt, answer)
     return Row(_broken(messages, rng) if kind == "unusable" else messages, kind)

@@ -4,6 +4,7 @@ One process is forked from a server that has torch, transformers and peft loaded
 `accelerate launch`. Workers have their own session: an interrupt reaches them from here, once, in order.
 """
 
+import gc
 import importlib
 import json
 import multiprocessing
@@ -29,13 +30,6 @@ from winnow.stages import Place, Work
 from winnow.workers.job import LOG, PROGRESS, RESULT, Job
 from winnow.workers.runtime import parse_news, perform
 
-PRELOAD = [
-    "torch",
-    "transformers.trainer",
-    "transformers.models.qwen2.modeling_qwen2",
-    "peft",
-    "lm_eval.models.huggingface",
-]
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0
 LAST_LINES = 20
@@ -101,7 +95,7 @@ def _may_fork(machine: Machine) -> bool:
 
 def _fork(job_file: Path) -> _Process:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload(["winnow.workers.preloaded"])
     process = context.Process(target=_forked, args=(str(job_file), dict(os.environ)))
     with _unknown_main(), _patient():
         process.start()
@@ -136,6 +130,8 @@ def _patient() -> Iterator[None]:
 def _forked(job_file: str, environment: dict[str, str]) -> None:
     """Runs in the forked child: own session, own log, the caller's environment, then the same entry as `python -m`."""
     path = Path(job_file)
+    # What was loaded before the fork stays: collecting it again and again costs seconds.
+    gc.freeze()
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
