@@ -3,6 +3,7 @@
 import inspect
 import typing
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,20 @@ def test_every_dataset_of_every_environment_is_declared(context: KedroContext):
     for name in sorted(names):
         assert catalog.get(name) is not None, f"{name} is in no catalog file"
         assert type(catalog.get(name)).__name__ != "MemoryDataset" or name.startswith("param"), name
+
+
+def test_the_layers_have_an_order(context: KedroContext):
+    """Kedro-Viz draws no layers at all where data goes back to an earlier one."""
+    before: dict[str, set[str]] = {}
+    for node in all_nodes().values():
+        for name in node.outputs:
+            layers = {_layer(context, source) for source in node.inputs if not source.startswith("param")}
+            before.setdefault(_layer(context, name), set()).update(layers - {_layer(context, name)})
+    assert next(TopologicalSorter(before).static_order()) == "raw"
+
+
+def _layer(context: KedroContext, dataset: str) -> str:
+    return str(context.catalog.get(dataset).metadata["kedro-viz"]["layer"])
 
 
 def test_an_arms_pipeline_starts_at_the_raw_files():

@@ -74,11 +74,11 @@ def _ingest_files(work: Work, raw: Finished, params: IngestParams, machine: Mach
     check_globs(files, params)
     for number, file in enumerate(files):
         good, bad = f"examples/{number:05}.parquet", f"rejects/{number:05}.parquet"
-        publish(News("ingest", done=number, total=len(files), unit="files", message=file.name))
+        report = partial(_report, number, len(files), file.name)
         if work.is_committed(good) and work.is_committed(bad):
             continue
         rejects = work.path / f"rejects-{number:05}.writing"
-        work.commit(good, partial(write_file, folder, file, params, rejects))
+        work.commit(good, partial(write_file, folder, file, params, report, rejects))
         work.commit(bad, rejects.replace)
     publish(News("ingest", done=len(files), total=len(files), unit="files"))
     tables = {
@@ -86,3 +86,7 @@ def _ingest_files(work: Work, raw: Finished, params: IngestParams, machine: Mach
         "rejects": describe(work.path, "rejects/*.parquet", ("file", "row", "reason")),
     }
     return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
+
+
+def _report(number: int, total: int, name: str, rows: int) -> None:
+    publish(News("ingest", done=number, total=total, unit="files", message=f"{name}: {rows:,} records"))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from winnow.errors import NothingToTrainOn
 from winnow.params import IngestParams, Machine, SplitParams
 from winnow.progress import News, publish
+from winnow.records.columnar_files import open_parquet
 from winnow.records.ids import example_id
 from winnow.records.ingest import EXAMPLES, describe
 from winnow.records.tree import write_tree
@@ -97,11 +98,11 @@ def _write_side(examples: Finished, wanted: pl.Series, path: Path) -> None:
             done += batch.num_rows
             if chosen.num_rows:
                 writer.write_batch(chosen)
-            publish(News("split", done=done, total=len(wanted)))
+            publish(News("split", done=done, total=len(wanted), message=path.stem))
     assert done == len(wanted), "the index and the table are of different examples"
 
 
 def _batches(examples: Finished) -> Iterator[pa.RecordBatch]:
     for file in sorted(examples.path.glob("examples/*.parquet")):
-        with pq.ParquetFile(file) as parquet:
+        with open_parquet(file) as parquet:
             yield from parquet.iter_batches(batch_size=BATCH_ROWS)

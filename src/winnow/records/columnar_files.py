@@ -37,6 +37,11 @@ def _one_row(batch: pa.RecordBatch, place: int, before: int) -> Raw:
         return Raw(before + place, reason=f"a value cannot be read: {first_line(error)}")
 
 
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A file to be streamed: read ahead, as is the default, all that was read stays in memory until the end."""
+    return pq.ParquetFile(path, pre_buffer=False)
+
+
 def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """All rows in order, some at a time."""
     yield from _parquet_batches(path) if path.suffix.lower() == ".parquet" else _arrow_batches(path)
@@ -51,7 +56,7 @@ def schema_of(path: Path) -> pa.Schema:
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         per_row = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
         yield from file.iter_batches(batch_size=max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, per_row))))

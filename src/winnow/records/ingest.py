@@ -6,7 +6,7 @@ Every record of every file ends in one of the two. One file is one shard: a kill
 import fnmatch
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from winnow.errors import BadInput, BadSetting
 from winnow.params import ColumnMap, IngestParams
+from winnow.records.columnar_files import open_parquet
 from winnow.records.conversation import converse
 from winnow.records.files import read_records
 from winnow.records.ids import DEFAULT_SUBSET, example_id, subset_of, with_subset
@@ -178,18 +179,18 @@ def _reject(file: str, raw: Raw) -> dict[str, Any]:
     return {"file": file, "row": raw.row, "reason": printable((raw.reason or "")[:500]), "excerpt": excerpt}
 
 
-def write_file(folder: Path, file: RawFile, params: IngestParams, rejects: Path, examples: Path) -> tuple[int, int]:
-    """Stream one file into its two shards and return how many rows each has."""
-    counts = [0, 0]
+def write_file(
+    folder: Path, file: RawFile, params: IngestParams, report: Callable[[int], None], rejects: Path, examples: Path
+) -> None:
+    """Stream one file into its two shards; tell now and then how many records were read."""
     with pq.ParquetWriter(examples, EXAMPLES) as good, pq.ParquetWriter(rejects, REJECTS) as bad:
         sinks = (_Sink(good, EXAMPLES), _Sink(bad, REJECTS))
-        for row in read_file(folder, file, params):
-            is_reject = "reason" in row
-            counts[is_reject] += 1
-            sinks[is_reject].add(row)
+        for count, row in enumerate(read_file(folder, file, params)):
+            sinks["reason" in row].add(row)
+            if count % FLUSH_ROWS == 0:
+                report(count)
         for sink in sinks:
             sink.flush()
-    return counts[0], counts[1]
 
 
 class _Sink:
@@ -220,7 +221,7 @@ def describe(folder: Path, file: str, columns: Sequence[str]) -> dict[str, Any]:
     def values() -> Iterator[tuple[object, ...]]:
         nonlocal rows
         for part in sorted(folder.glob(file)):
-            with pq.ParquetFile(part) as parquet:
+            with open_parquet(part) as parquet:
                 for batch in parquet.iter_batches(columns=list(columns)):
                     rows += batch.num_rows
                     yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from pipelines.tokenize.nodes import tokenize
 from support.tiny import checksums, untrained_model
 from winnow.errors import NothingToTrainOn
 from winnow.params import IngestParams, Machine, SplitParams, TokenizeParams
+from winnow.records.columnar_files import open_parquet
 from winnow.records.ingest import example_id, write_file
 from winnow.records.tokens import TokenTable
 from winnow.stages import Finished
@@ -99,12 +101,12 @@ def killed_ingest(root: Path, folder: Path, after: int) -> None:
 
     written = 0
 
-    def write_then_die(*arguments: Any) -> tuple[int, int]:
+    def write_then_die(*arguments: Any) -> None:
         nonlocal written
         written += 1
         if written > after:
             os.kill(os.getpid(), signal.SIGKILL)
-        return write_file(*arguments)
+        write_file(*arguments)
 
     nodes.write_file = write_then_die
     run(root, folder)
@@ -146,6 +148,16 @@ def test_a_length_that_leaves_nothing_to_learn_is_an_error_with_a_remedy(folder:
     *_, train, validation, _, _ = run(root, folder)
     with pytest.raises(NothingToTrainOn, match=r"raise `tokenize\.max_length`"):
         tokenize(train, validation, untrained_model(root), TokenizeParams(max_length=8), Machine(data_root=root))
+
+
+def test_a_streamed_parquet_file_stays_on_disk(tmp_path: Path):
+    noise = [os.urandom(500).hex() for _ in range(40_000)]
+    pl.DataFrame({"text": noise}).write_parquet(tmp_path / "a.parquet", row_group_size=1000)
+    before = pa.total_allocated_bytes()
+    with open_parquet(tmp_path / "a.parquet") as file:
+        held = [pa.total_allocated_bytes() - before for _ in file.iter_batches(batch_size=500)]
+    assert len(held) == 80
+    assert max(held) < 10 << 20, "40 MB of text were read"
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path):
