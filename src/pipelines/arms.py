@@ -22,7 +22,10 @@ _ARMS = (
     ArmSpec("all", "all", size="full"),
     ArmSpec("random", "random", controls=()),
     ArmSpec("length", "length", choice="validation_lengths"),
+    ArmSpec("s2l", "s2l", choice="loss_clusters"),
 )
 
 ARMS: dict[str, ArmSpec] = {arm.name: arm for arm in _ARMS}
 BASELINE = ("base", "all", "random", "length")
+# Stages with figures and files that nothing in the arm's tail needs, but its user wants to see.
+SHOWN_WITH: dict[str, tuple[str, ...]] = {"s2l": ("clusters",)}

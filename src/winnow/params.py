@@ -166,6 +166,58 @@ class FinetuneParams(Params):
     checkpoints: int = Field(default=1, ge=1, description="spread evenly over the steps, the last at the end")
 
 
+class WarmupParams(FinetuneParams):
+    """A warm-up or proxy training, whose checkpoints are looked at; or the checkpoints of another trainer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    base: str | None = Field(default=None, description="hub id or folder of its own model; None: the target's")
+    share: Share = Field(default=1.0, description="of the train split, drawn at random")
+    seed: int = 0
+    checkpoints: int = Field(default=15, ge=1, description="spread evenly over the steps, the last at the end")
+    save_every: int | None = Field(
+        default=None, ge=1, description="steps between checkpoints, in place of their number"
+    )
+    moments: bool = Field(default=True, description="keep the optimizer's moments, which gradient features need")
+    record: bool = Field(default=False, description="write the losses of the batches just trained on, too")
+    folder: Path | None = Field(default=None, alias="from", description="checkpoint-* folders of another trainer")
+
+
+class TrajectoriesParams(Params):
+    """One forward pass over all examples per checkpoint."""
+
+    checkpoints: str | int | list[int] = Field(
+        default="all", description="all | 100,200 | start:end:step, end included"
+    )
+    batch: int = Field(default=256, ge=1, description="rows at once, at most")
+    batch_tokens: int = Field(default=8192, ge=1, description="padded tokens at once, at most; a long row goes alone")
+    precision: Precision = "auto"
+    write_losses_pt: bool = Field(default=False, description="write checkpoint-<step>/losses.pt too, for older scripts")
+
+
+class S2lParams(Params):
+    """The clusters that S2L draws from, in each subset."""
+
+    clusters: int = Field(default=100, ge=1)
+    iterations: int = Field(default=20, ge=1)
+    tiny: int = Field(default=2, ge=0, description="clusters of at most so many rows are drawn from last")
+
+
+class ClustersParams(Params):
+    """k-means on the loss trajectories."""
+
+    k: int = Field(default=8, ge=1)
+    min_size: int = Field(default=10, ge=1)
+    retries: int = Field(default=5, ge=0, description="with one cluster more, while fewer than k are large enough")
+    normalize: Literal["none", "zscore", "delta"] = "none"
+    iterations: int = Field(default=25, ge=1)
+    seed: int = 0
+    stability_seeds: int = Field(default=3, ge=0, description="further seeds that the clusters are compared with")
+    silhouette_rows: int = Field(default=2000, ge=2, description="rows of the sample that silhouettes are taken from")
+    suggest_up_to: int = Field(default=10, ge=2, description="the largest k that is tried for the suggestion")
+    s2l: S2lParams = S2lParams()
+
+
 class EvaluateParams(Params):
     """Exact match and response loss per domain."""
 

@@ -7,11 +7,25 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Pipeline, pipeline
 
-from pipelines import base_model, evaluate, fabricate, finetune, ingest, mixture, report, split, tokenize
-from pipelines.arms import ARMS, BASELINE, ArmSpec
+from pipelines import (
+    base_model,
+    clusters,
+    evaluate,
+    fabricate,
+    finetune,
+    ingest,
+    mixture,
+    report,
+    split,
+    tokenize,
+    trajectories,
+    warmup,
+)
+from pipelines.arms import ARMS, BASELINE, SHOWN_WITH, ArmSpec
 from pipelines.requested import requested_arms
 from winnow.errors import BadSetting
-from winnow.params import EvaluateParams, IngestParams, ModelParams, StudyParams
+from winnow.params import EvaluateParams, IngestParams, ModelParams, StudyParams, WarmupParams
+from winnow.recipes import WARMUPS
 from winnow.registration import parameters
 
 
@@ -22,6 +36,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     compared = known_arms(requested_arms() or StudyParams.model_validate(given["study"]).arms)
 
     shared = _shared_stages(IngestParams.model_validate(given["ingest"]), ModelParams.model_validate(given["model"]))
+    shared |= _trajectory_stages({name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS})
     tails = {name: _tail(arm, split_name) for name, arm in ARMS.items()}
     everything = _union([*shared.values(), *(stage for tail in tails.values() for stage in tail.values())])
     comparison = report.create_pipeline(compared)
@@ -30,7 +45,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     for stage in ("mixture", "finetune", "evaluate"):
         registered[stage] = _with_ancestors(everything, _union(tail[stage] for tail in tails.values() if stage in tail))
     for name, tail in tails.items():
-        registered[name] = _with_ancestors(everything, _union(tail.values()))
+        shown = [shared[stage] for stage in SHOWN_WITH.get(name, ())]
+        registered[name] = _with_ancestors(everything, _union([*tail.values(), *shown]))
         if name in requested_arms():
             registered[name] += comparison
     registered["baseline"] = _union(registered[name] for name in BASELINE)
@@ -60,6 +76,17 @@ def _shared_stages(source: IngestParams, model: ModelParams) -> dict[str, Pipeli
         "tokenize": tokenize.create_pipeline(),
     }
     return {name: stage for name, stage in stages.items() if stage.nodes}
+
+
+def _trajectory_stages(warmups: dict[str, WarmupParams]) -> dict[str, Pipeline]:
+    """What looks at the checkpoints of a warm-up, in order."""
+    return {
+        "warmup": _union(
+            warmup.create_pipeline(name, own_base=params.base is not None) for name, params in warmups.items()
+        ),
+        "trajectories": trajectories.create_pipeline(own_base=warmups["proxy"].base is not None),
+        "clusters": clusters.create_pipeline(),
+    }
 
 
 def _tail(arm: ArmSpec, split_name: str) -> dict[str, Pipeline]:

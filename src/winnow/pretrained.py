@@ -23,7 +23,7 @@ def record_pretrained(params: ModelParams, root: Path) -> Finished:
             f"`model.base` is {params.base!r}, which looks like a folder, but there is none. Give the folder with "
             "config.json and *.safetensors, or a hub id such as `Qwen/Qwen2.5-0.5B`."
         )
-    content = _folder_fingerprint(folder) if is_folder else f"{params.base}@{params.revision or 'main'}"
+    content = folder_fingerprint(folder) if is_folder else f"{params.base}@{params.revision or 'main'}"
     settings = {"trust_remote_code": params.trust_remote_code}
     place = locate(root, "pretrained", REVISION, settings, {"model": content})
     if done := place.finished():
@@ -40,7 +40,7 @@ def record_pretrained(params: ModelParams, root: Path) -> Finished:
         )
 
 
-def _folder_fingerprint(folder: Path) -> str:
+def folder_fingerprint(folder: Path) -> str:
     """Hash of a model folder; of weights too large to read each time, the size and a sample from both ends."""
     digest = hashlib.sha256()
     files = sorted(path for path in folder.iterdir() if path.is_file())

@@ -16,6 +16,7 @@ from winnow.errors import BadSetting
 
 STAGES: dict[str, type[models.Params]] = {
     "budget": models.BudgetParams,
+    "clusters": models.ClustersParams,
     "evaluate": models.EvaluateParams,
     "fabricate": models.FabricateParams,
     "finetune": models.FinetuneParams,
@@ -25,7 +26,10 @@ STAGES: dict[str, type[models.Params]] = {
     "split": models.SplitParams,
     "study": models.StudyParams,
     "tokenize": models.TokenizeParams,
+    "trajectories": models.TrajectoriesParams,
 }
+
+WARMUPS = ("proxy", "less")
 
 # To give one of them is to take the others back: a study at 100 rows is not one at 10 % too.
 _ALTERNATIVES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -88,10 +92,12 @@ def complaints(params: Mapping[str, Any], arms: Collection[str] = ()) -> list[st
         elif stage == "arms":
             for name, arm in values.items():
                 found += _check_arm(name, arm, arms)
+        elif stage == "warmup":
+            found += _check_warmups(values)
         elif stage in STAGES:
             found += _check(stage, STAGES[stage], values)
         else:
-            found.append(f"There is no stage `{stage}`.{_known(stage, [*STAGES, 'arms'])}")
+            found.append(f"There is no stage `{stage}`.{_known(stage, [*STAGES, 'arms', 'warmup'])}")
     return found
 
 
@@ -139,6 +145,18 @@ def _check_arm(name: str, arm: Any, arms: Collection[str]) -> list[str]:
     found = _check(f"arms.{name}", models.ArmParams, arm)
     own = arm.get("finetune") if isinstance(arm, Mapping) else None
     return found + (_check(f"arms.{name}.finetune", models.FinetuneParams, own) if isinstance(own, Mapping) else [])
+
+
+def _check_warmups(warmups: Any) -> list[str]:
+    if not isinstance(warmups, Mapping):
+        return [f"`warmup` is {warmups!r}: it should be a dictionary with {' and '.join(WARMUPS)}."]
+    found = []
+    for name, values in warmups.items():
+        if name in WARMUPS:
+            found += _check(f"warmup.{name}", models.WarmupParams, values)
+        else:
+            found.append(f"There is no warm-up `{name}`.{_known(name, WARMUPS)}")
+    return found
 
 
 def _check(stage: str, model: type[models.Params], values: Any) -> list[str]:

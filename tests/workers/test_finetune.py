@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from pipelines.finetune.nodes import finetune
@@ -18,6 +19,7 @@ from winnow.params import ArmParams, FinetuneParams
 from winnow.progress import listening
 from winnow.records.tokens import TokenTable
 from winnow.stages import FinishedParts
+from winnow.training.checkpoints import load_moments
 from winnow.training.data import expand
 
 PARAMS = FinetuneParams(steps=16, batch=4, lr=0.01, checkpoints=4)
@@ -114,8 +116,11 @@ def test_a_checkpoint_holds_moments_and_the_learning_rates_so_far(undisturbed: F
     state = json.loads((folder / "checkpoint-8" / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"]] == list(range(1, 9))
     assert all("learning_rate" in entry for entry in state["log_history"])
-    optimizer = torch.load(folder / "checkpoint-8" / "optimizer.pt", weights_only=True)
-    assert {"exp_avg", "exp_avg_sq"} <= set(optimizer["state"][0])
+    step, moments = load_moments(folder / "checkpoint-8")
+    assert step == 8
+    with safe_open(folder / "checkpoint-8" / "adapter_model.safetensors", framework="pt") as weights:
+        shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    assert {name.replace(".default.", "."): tuple(kinds["exp_avg"].shape) for name, kinds in moments.items()} == shapes
 
 
 def test_no_file_of_a_model_needs_pickle_or_names_a_folder_of_this_machine(tiny: Tiny, undisturbed: FinishedParts):

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from winnow.params import ArmParams, BudgetParams
-from winnow.selection import rank_all, rank_at_random, rank_by_validation_length, take
+from winnow.params import ArmParams, BudgetParams, ClustersParams
+from winnow.selection import rank_all, rank_at_random, rank_by_clusters, rank_by_validation_length, take
 from winnow.stages import Finished
 
 
@@ -25,6 +25,14 @@ def weigh_length(tokens: Finished, arm: ArmParams) -> pd.DataFrame:
     """Rank the pool at random, matched to the validation set's lengths."""
     pool, validation = _lengths(tokens, "train"), _lengths(tokens, "validation")
     return _per_seed(arm, lambda seed: rank_by_validation_length(pool, validation, seed))
+
+
+def weigh_s2l(
+    tokens: Finished, clusters: Finished, settings: ClustersParams, budget: BudgetParams, arm: ArmParams
+) -> pd.DataFrame:
+    """Rank first what S2L draws from the clusters of loss trajectories, anew for each seed."""
+    pool, found = _lengths(tokens, "train"), clusters.scan("clusters").collect().to_pandas()
+    return _per_seed(arm, lambda seed: rank_by_clusters(pool, found, budget, settings.s2l, seed))
 
 
 def mix_at_budget(weights: pd.DataFrame, tokens: Finished, budget: BudgetParams) -> pd.DataFrame:

@@ -1,23 +1,32 @@
 """weights -> training_mix, for one arm."""
 
+from collections.abc import Callable
+
+import pandas as pd
 from kedro.pipeline import Node, Pipeline, pipeline
 
 from pipelines.arms import ArmSpec
 from pipelines.mixture import nodes
 
-_WEIGH = {"all": nodes.weigh_all, "random": nodes.weigh_random, "length": nodes.weigh_length}
+# Each strategy's function and what it needs besides the arm.
+_WEIGH: dict[str, tuple[Callable[..., pd.DataFrame], list[str]]] = {
+    "all": (nodes.weigh_all, ["tokens"]),
+    "random": (nodes.weigh_random, ["tokens"]),
+    "length": (nodes.weigh_length, ["tokens"]),
+    "s2l": (nodes.weigh_s2l, ["tokens", "clusters", "params:clusters", "params:budget"]),
+}
 
 
 def create_pipeline(arm: ArmSpec) -> Pipeline:
     """Weigh the pool by the arm's strategy and take what its size allows."""
     name = arm.name
     weights = f"{name}.weights"
-    weigh = _WEIGH[arm.strategy]
+    weigh, needed = _WEIGH[arm.strategy]
     mix = nodes.mix_everything if arm.size == "full" else nodes.mix_at_budget
     budget = [] if arm.size == "full" else ["params:budget"]
     return pipeline(
         [
-            Node(weigh, ["tokens", f"params:arms.{name}"], weights, name="weigh", namespace=name),
+            Node(weigh, [*needed, f"params:arms.{name}"], weights, name="weigh", namespace=name),
             Node(mix, [weights, "tokens", *budget], f"{name}.training_mix", name="mix", namespace=name),
         ],
         tags=[name, "mixture"],

@@ -64,18 +64,6 @@ def last_answer(rendered: Rendered, max_length: int) -> tuple[tuple[int, ...], t
     return tuple(ids[:start]), tuple(ids[start : min(end, max_length)])
 
 
-def planned_batches(questions: Sequence[Question], rows: int, tokens: int) -> list[list[Question]]:
-    """Cut questions, longest first, into batches of at most so many rows and padded tokens; one row always fits."""
-    batches: list[list[Question]] = []
-    for question in questions:
-        last = batches[-1] if batches else []
-        if last and len(last) < rows and (len(last) + 1) * last[0].length <= tokens:
-            last.append(question)
-        else:
-            batches.append([question])
-    return batches
-
-
 def _rows(table: pl.LazyFrame, limit: int | None) -> Sequence[dict[str, Any]]:
     rows = table.select("example_id", "subset", "messages").collect(engine="streaming").to_dicts()
     if limit is None:

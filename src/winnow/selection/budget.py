@@ -1,7 +1,9 @@
 """What a budget allows: the longest prefix of a ranking that fits."""
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from winnow.errors import NothingToTrainOn
@@ -23,10 +25,27 @@ def take(weights: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams | None)
     return pd.DataFrame({"example_id": best_first["example_id"].head(count), "multiplicity": 1})
 
 
+def rows_allowed(pool: pd.DataFrame, budget: BudgetParams, draw: Callable[[int], np.ndarray]) -> int:
+    """How many rows a strategy may take that draws others for each number; ``draw`` gives their places in ``pool``."""
+    if budget.tokens is None:
+        return _rows(len(pool), budget)
+    tokens = pool["n_tokens"].to_numpy()
+    least, most = 0, len(pool)
+    while least < most:
+        middle = (least + most + 1) // 2
+        fits = tokens[draw(middle)].sum() <= budget.tokens
+        least, most = (middle, most) if fits else (least, middle - 1)
+    return least
+
+
 def _rows_that_fit(best_first: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams) -> int:
-    if budget.share is not None:
-        return min(len(best_first), math.floor(budget.share * len(pool)))
-    if budget.rows is not None:
-        return min(len(best_first), budget.rows)
+    if budget.tokens is None:
+        return min(len(best_first), _rows(len(pool), budget))
     tokens = pool.set_index("example_id")["n_tokens"].loc[best_first["example_id"]].cumsum()
     return int((tokens <= budget.tokens).sum())
+
+
+def _rows(available: int, budget: BudgetParams) -> int:
+    if budget.share is not None:
+        return math.floor(budget.share * available)
+    return min(available, budget.rows or 0)

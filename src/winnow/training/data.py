@@ -58,4 +58,5 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> dict[str, Any]:
         ids[number, :length] = tokens
         mask[number, :length] = 1
         labels[number, :length] = torch.where(torch.from_numpy(row.supervised), tokens, IGNORED)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    names = [row.example_id for row in rows]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "example_ids": names}

@@ -1,6 +1,7 @@
 """Fine-tune a model on one seed's mix, with the transformers Trainer: a killed training ends with the same bytes."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from transformers.trainer_callback import PrinterCallback
 from winnow.errors import BadSetting
 from winnow.params import FinetuneParams, Machine
 from winnow.records.tokens import TokenTable
+from winnow.training.checkpoints import keep_moments
 from winnow.training.data import Rows, collate
 from winnow.training.model import dtype_of
+from winnow.training.recorder import Recorder, join_recorded
 
 HISTORY = "history.parquet"
 COST = "cost.json"
@@ -28,18 +31,28 @@ CLOCK = "seconds.json"
 class _OrderedTrainer(Trainer):
     """Trains the rows in the order they are given: the order is planned before, for every number of processes."""
 
+    recorder: Recorder | None = None
+
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **options: Any) -> Any:
+        example_ids = inputs.pop("example_ids")
+        if self.recorder is None:
+            return super().compute_loss(model, inputs, **options)
+        loss, outputs = super().compute_loss(model, inputs, **{**options, "return_outputs": True})
+        self.recorder.add(self.state.global_step + 1, example_ids, outputs.logits, inputs["labels"])
+        return (loss, outputs) if options.get("return_outputs") else loss
 
 
 class _Course(TrainerCallback):
     """Tells the launcher the loss of every step, and saves at the planned ones."""
 
-    def __init__(self, plan: "Plan", report: Callable[..., None]) -> None:
+    def __init__(self, plan: "Plan", report: Callable[..., None], recorder: Recorder | None) -> None:
+        self.recorder = recorder
         self.seed = plan.seed
         self.total = plan.steps
-        count = plan.params.checkpoints
-        self.planned = {round(plan.steps * number / count) for number in range(1, count + 1)}
+        self.planned = plan.saved_steps
         self.report = report
         self.clock_file = plan.folder / CLOCK
         self.started = time.monotonic() - _seconds_before(self.clock_file)
@@ -51,6 +64,8 @@ class _Course(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_save = state.global_step in self.planned
+        if self.recorder is not None and control.should_save:
+            self.recorder.save(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -74,19 +89,31 @@ class Plan:
     pad_id: int
     machine: Machine
     device: str
+    save_every: int | None = None
+    moments: bool = True
+    record: bool = False
 
     @property
     def steps(self) -> int:
         """Optimizer steps."""
         return len(self.order) // self.params.batch
 
+    @property
+    def saved_steps(self) -> set[int]:
+        """The steps after which a checkpoint is saved; the last is always one of them."""
+        if self.save_every is not None:
+            return {*range(self.save_every, self.steps, self.save_every), self.steps}
+        count = self.params.checkpoints
+        return {max(1, round(self.steps * number / count)) for number in range(1, count + 1)}
+
 
 def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None]) -> dict[str, float]:
     """Train ``model`` in place; leave weights, checkpoints and history in the plan's folder; return the cost."""
     if (plan.folder / HISTORY).exists():
-        return _finish_interrupted(plan)
+        return _finish_interrupted(model, plan)
     rows = Rows(tokens, plan.order)
-    course = _Course(plan, report)
+    recorder = Recorder(plan.folder, int(os.environ.get("RANK", "0"))) if plan.record else None
+    course = _Course(plan, report, recorder)
     trainer = _OrderedTrainer(
         model=model,
         args=_arguments(plan),
@@ -94,22 +121,24 @@ def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None
         data_collator=partial(collate, pad_id=plan.pad_id),
         callbacks=[course],
     )
+    trainer.recorder = recorder
     trainer.remove_callback(PrinterCallback)
     last = _last_checkpoint(plan.folder)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.accelerator.wait_for_everyone()
     cost = {"seconds": course.seconds, "tokens_per_second": rows.tokens() / course.seconds}
     if trainer.is_world_process_zero():
         model.save_pretrained(plan.folder)
         (plan.folder / COST).write_text(json.dumps(cost))
         _write_history(trainer.state.log_history, plan.folder / HISTORY)
-        _keep_what_is_portable(plan)
+        _keep_what_is_portable(model, plan)
     trainer.accelerator.free_memory()
     return cost
 
 
-def _finish_interrupted(plan: Plan) -> dict[str, float]:
+def _finish_interrupted(model: Any, plan: Plan) -> dict[str, float]:
     """The training was complete when it was killed; its history is written last."""
-    _keep_what_is_portable(plan)
+    _keep_what_is_portable(model, plan)
     return dict(json.loads((plan.folder / COST).read_text()))
 
 
@@ -178,9 +207,13 @@ def _seconds_before(file: Path) -> float:
         return 0.0
 
 
-def _keep_what_is_portable(plan: Plan) -> None:
-    """Drop pickled arguments, random states and texts with paths: the rest is the same after a kill and a resume."""
-    for pattern in ("training_args.bin", "rng_state*.pth", "README.md", CLOCK):
+def _keep_what_is_portable(model: Any, plan: Plan) -> None:
+    """Drop pickles, random states and texts with paths: the rest is the same after a kill and a resume."""
+    join_recorded(plan.folder)
+    for file in plan.folder.glob("checkpoint-*/optimizer.pt"):
+        if plan.moments:
+            keep_moments(file.parent, model)
+    for pattern in ("optimizer.pt", "scheduler.pt", "training_args.bin", "rng_state*.pth", "README.md", CLOCK):
         for file in plan.folder.rglob(pattern):
             file.unlink()
     for file in plan.folder.glob("checkpoint-*/trainer_state.json"):

@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 from lm_eval.models.huggingface import HFLM
 
+from winnow.batching import planned_batches
 from winnow.evaluation.answers import answer_forced, answer_generated, harness
-from winnow.evaluation.questions import Question, ask, planned_batches
+from winnow.evaluation.questions import Question, ask
 from winnow.params import EvaluateParams
 from winnow.records.tokenizer import load_tokenizer
 from winnow.stages import Finished, Work, table_fingerprint
@@ -30,7 +31,8 @@ def work(worker: Worker) -> dict[str, Any]:
     tokenizer = load_tokenizer(base)
     template = Path(task["template"]).read_text(encoding="utf-8") if task["template"] else None
     questions, unusable = ask(pl.scan_parquet(task["table"]), tokenizer, template, task["max_length"], params.limit)
-    batches = planned_batches(questions, params.batch, params.batch_tokens)
+    planned = planned_batches([question.length for question in questions], params.batch, params.batch_tokens)
+    batches = [[questions[place] for place in batch] for batch in planned]
     model = load_model(base, params.precision, worker.device())
     progress = _Progress(worker, len(questions) * len(worker.job.places))
     for name, place in worker.job.places.items():

@@ -51,7 +51,7 @@ def test_the_demo_recipe_is_what_conf_says():
 def test_each_stage_of_the_configuration_has_a_model_to_check_it():
     files = [file for folder in CONF.iterdir() for file in folder.glob("parameters/*.yml")]
     stages = {stage for file in files for stage in yaml.safe_load(file.read_text(encoding="utf-8"))}
-    assert stages == {*STAGES, "arms"}
+    assert stages == {*STAGES, "arms", "warmup"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,3 @@
+from pipelines.clusters.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

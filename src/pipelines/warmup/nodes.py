@@ -1,0 +1,66 @@
+"""Train a model whose checkpoints are looked at, or take those of another trainer."""
+
+import hashlib
+
+import numpy as np
+import polars as pl
+
+from winnow.checkpoints import steps_in
+from winnow.errors import BadSetting, MissingResource
+from winnow.params import Machine, ModelParams, WarmupParams
+from winnow.pretrained import folder_fingerprint, record_pretrained
+from winnow.stages import Finished, locate, require_build
+from winnow.workers.launch import launch_missing
+
+REVISION = 1
+
+
+def use_own_base(params: WarmupParams, machine: Machine) -> Finished:
+    """Record the model that `warmup.<name>.base` names."""
+    return record_pretrained(ModelParams(base=params.base), machine.data_root / "06_models")
+
+
+def warm_up(tokens: Finished, base_model: Finished, params: WarmupParams, machine: Machine) -> Finished:
+    """Train on a share of the train split, with checkpoints on the way."""
+    inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
+    if params.folder is not None:
+        inputs = {"base_model": base_model.fingerprint, "checkpoints": _fingerprint_of_checkpoints(params)}
+    hidden = {"base", "folder"} if params.folder is None else set(WarmupParams.model_fields) - {"method", "moments"}
+    settings = params.model_dump(mode="json", exclude=hidden)
+    place = locate(machine.data_root / "06_models", "warmup", REVISION, settings, inputs)
+    if (finished := place.finished()) is not None:
+        return finished
+    require_build([place])
+    task = {
+        "params": params.model_dump(mode="json", by_alias=True),
+        "base_model": str(base_model.path),
+        "tokens": str(tokens.path),
+        "rows": [] if params.folder else _drawn(tokens, params),
+    }
+    launch_missing("warmup", task, {"warmup": place}, machine)
+    return Finished.open(place.folder)
+
+
+def _drawn(tokens: Finished, params: WarmupParams) -> list[str]:
+    """The share of the train split, decided by ids and seed."""
+    train = tokens.scan("lengths").filter(pl.col("split") == "train").select("example_id").collect()
+    ids = train["example_id"].sort()
+    count = max(1, round(params.share * len(ids)))
+    return sorted(ids.gather(np.random.default_rng(params.seed).permutation(len(ids))[:count]).to_list())
+
+
+def _fingerprint_of_checkpoints(params: WarmupParams) -> str:
+    folder = params.folder
+    assert folder is not None
+    steps = steps_in(folder) if folder.is_dir() else []
+    if not steps:
+        raise MissingResource(f"`warmup.<name>.from` is {folder}, where no `checkpoint-<step>` folder is.")
+    if params.moments and not any((folder / f"checkpoint-{step}" / "optimizer.pt").exists() for step in steps):
+        raise BadSetting(
+            f"No checkpoint in {folder} has an optimizer.pt: the trainer saved weights alone. Loss trajectories need "
+            "no more: set `warmup.<name>.moments` to false."
+        )
+    digest = hashlib.sha256()
+    for step in steps:
+        digest.update(f"{step}:{folder_fingerprint(folder / f'checkpoint-{step}')}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""Which checkpoints a training left, and the learning rates on the way to them; nothing here loads a model."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from winnow.errors import BadSetting
+from winnow.stages import Finished
+
+STATE = "trainer_state.json"
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps of the `checkpoint-<step>` folders, in the order of their numbers."""
+    names = (path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*") if path.is_dir())
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def checkpoint_folder(warmup: Finished, step: int) -> Path:
+    """Where a checkpoint of a warm-up lies; one by another trainer stays where that left it."""
+    return Path(warmup.summary["from"] or warmup.path) / f"checkpoint-{step}"
+
+
+def chosen_steps(spec: str | int | Sequence[int], available: Sequence[int]) -> list[int]:
+    """The steps that a specification means: `all`, a list, or `start:end:step` with the end included."""
+    steps = sorted(available) if spec == "all" else _named_steps(spec)
+    missing = [step for step in steps if step not in available]
+    if missing or not steps:
+        raise BadSetting(
+            f"`trajectories.checkpoints` is {spec!r}, but there is no checkpoint at step "
+            f"{', '.join(map(str, missing)) or 'of that range'}. There are: {', '.join(map(str, sorted(available)))}."
+        )
+    return steps
+
+
+def _named_steps(spec: str | int | Sequence[int]) -> list[int]:
+    try:
+        if isinstance(spec, str) and ":" in spec:
+            start, end, step = (int(part) for part in spec.split(":"))
+            return list(range(start, end + 1, step))
+        parts: Iterable[Any] = spec.split(",") if isinstance(spec, str) else [spec] if isinstance(spec, int) else spec
+        return sorted({int(part) for part in parts})
+    except ValueError:
+        raise BadSetting(
+            f"`trajectories.checkpoints` is {spec!r}. Give `all`, a list such as 1000,2000,3000, or a range such as "
+            "1000:5000:1000, whose end is included."
+        ) from None
+
+
+def learning_rates(checkpoint: Path) -> list[float]:
+    """The learning rate of every logged step up to this checkpoint."""
+    log = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["log_history"]
+    return [float(entry["learning_rate"]) for entry in log if "learning_rate" in entry]

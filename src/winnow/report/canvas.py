@@ -1,0 +1,45 @@
+"""What all figures share: one look, fonts for every script, colours that can be told apart."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from winnow.report.fonts import drawable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextmanager
+def styled(labels: Iterable[str]) -> Iterator[dict[str, str]]:
+    """One look for all figures, no change to the caller's own settings; gives the labels as they can be drawn."""
+    from matplotlib import style
+
+    families, texts = drawable(labels)
+    # A label is text, also where a folder's name has dollar signs in it.
+    with style.context(["seaborn-v0_8-whitegrid", {"font.family": families, "text.parse_math": False}]):
+        yield texts
+
+
+def blank(width: float, height: float) -> "Figure":
+    """A figure that pyplot does not know: nothing is shown, and nothing stays in memory."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def drawn(figure: "Figure") -> "Figure":
+    """Tick labels are made at the first drawing, with the style of that moment."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return figure
+
+
+def colors(number: int) -> list[Any]:
+    """Colours that a colour-blind reader tells apart, as far as there are enough of them."""
+    import matplotlib as mpl
+
+    few = mpl.color_sequences["petroff10"]
+    return few[:number] if number <= len(few) else list(mpl.colormaps["turbo"].resampled(number)(range(number)))

@@ -1,0 +1,118 @@
+"""Worker: the loss of every training example at every chosen checkpoint, one finished table per checkpoint.
+
+At the end they become one table with a column per checkpoint.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+
+from winnow.batching import planned_batches
+from winnow.params import TrajectoriesParams
+from winnow.records.tokens import TokenTable
+from winnow.stages import Finished, Work, table_fingerprint
+from winnow.training.checkpoints import load_checkpoint
+from winnow.training.model import load_model
+from winnow.trajectories import ResponseLoss, unique_rows
+from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
+
+BATCHES_PER_SHARD = 16
+LOSSES = "losses.parquet"
+ASSEMBLED = "losses"
+SCHEMA = {"example_id": pl.String, "loss": pl.Float32}
+
+
+def work(worker: Worker) -> dict[str, Any]:
+    """Pass over the examples once per checkpoint; shards of planned batches are shared among the processes."""
+    task = worker.job.task
+    params = TrajectoriesParams.model_validate(task["params"])
+    tokens = TokenTable.open(Path(task["tokens"]), "train")
+    groups = unique_rows(tokens)
+    lengths = [len(row.input_ids) for row in tokens.rows([group[0] for group in groups])]
+    batches = planned_batches(lengths, params.batch, params.batch_tokens)
+    model: Any = load_model(Finished.open(Path(task["base_model"])), params.precision, worker.device())
+    passes = {name: place for name, place in worker.job.places.items() if name != ASSEMBLED}
+    done, total = 0, len(groups) * len(passes)
+    for name, place in passes.items():
+        start = time.monotonic()
+        forget_peak_memory()
+        model = load_checkpoint(model, Path(task["checkpoints"][name]))
+        loss_of = ResponseLoss(model)
+        for shard, first in enumerate(range(0, len(batches), BATCHES_PER_SHARD)):
+            run_of = batches[first : first + BATCHES_PER_SHARD]
+            done += sum(map(len, run_of))
+            if shard % worker.world_size == worker.rank:
+                _write_shard(Work(place), f"shards/{shard:05}.parquet", run_of, groups, tokens, loss_of)
+                worker.report(done=done, total=total, unit="rows", message=f"checkpoint {name}")
+        worker.barrier()
+        if worker.is_main:
+            _seal(Work(place), sum(lengths), time.monotonic() - start)
+        worker.barrier()
+    if worker.is_main and (whole := worker.job.places.get(ASSEMBLED)):
+        parts = {step: Path(folder) / LOSSES for step, folder in task["parts"].items()}
+        _assemble(Work(whole), parts, Path(task["tokens"]), groups, params.write_losses_pt)
+    worker.barrier()
+    return {}
+
+
+def _write_shard(
+    target: Work,
+    name: str,
+    batches: Sequence[Sequence[int]],
+    groups: Sequence[list[str]],
+    tokens: TokenTable,
+    loss_of: ResponseLoss,
+) -> None:
+    if target.is_committed(name) or target.is_committed(LOSSES):
+        return
+    losses = []
+    for batch in batches:
+        found = loss_of(tokens.rows([groups[place][0] for place in batch]))
+        losses += [(name, loss) for place, loss in zip(batch, found, strict=True) for name in groups[place]]
+    target.commit(name, pl.DataFrame(losses, schema=SCHEMA, orient="row").write_parquet)
+
+
+def _seal(target: Work, tokens: int, seconds: float) -> None:
+    if not target.is_committed(LOSSES):
+        shards = pl.concat([pl.read_parquet(shard) for shard in sorted(target.path.glob("shards/*.parquet"))])
+        target.commit(LOSSES, shards.sort("example_id").write_parquet)
+    shutil.rmtree(target.path / "shards", ignore_errors=True)
+    rows = pl.read_parquet(target.path / LOSSES)
+    table = {"file": LOSSES, "rows": rows.height, "fingerprint": table_fingerprint(rows.iter_rows())}
+    cost = {"seconds": seconds, "peak_memory_gb": peak_memory_gb(), "tokens_per_second": tokens / seconds}
+    target.finish({"tables": {"losses": table}}, cost)
+
+
+def _assemble(
+    target: Work, parts: dict[str, Path], tokens: Path, groups: Sequence[list[str]], write_losses_pt: bool
+) -> None:
+    """One table of all checkpoints, the list of equal examples, and on request the files of older scripts."""
+    lengths = pl.scan_parquet(tokens / "lengths.parquet").filter(pl.col("split") == "train")
+    table = lengths.select("example_id", "subset", "n_supervised").collect().sort("example_id")
+    for step, file in parts.items():
+        losses = pl.read_parquet(file)
+        assert losses["example_id"].equals(table["example_id"]), f"checkpoint {step} has other examples"
+        table = table.with_columns(losses["loss"].alias(step))
+        if write_losses_pt:
+            target.commit(
+                f"checkpoint-{step}/losses.pt", partial(torch.save, torch.from_numpy(losses["loss"].to_numpy()))
+            )
+    target.commit(LOSSES, table.write_parquet)
+    equal = {first: copies for first, *copies in groups if copies}
+    target.commit(
+        "duplicated_config.json", lambda path: path.write_text(json.dumps(equal, indent=1, ensure_ascii=False))
+    )
+    entry = {"file": LOSSES, "rows": table.height, "fingerprint": table_fingerprint(table.iter_rows())}
+    summary = {"tables": {"losses": entry}, "checkpoints": [int(step) for step in parts], "duplicates": len(equal)}
+    target.finish(summary, {})
+
+
+if __name__ == "__main__":
+    run(work)
