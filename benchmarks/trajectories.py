@@ -1,9 +1,12 @@
 """Loss trajectories: our pass against the naive one, and k-means by faiss against scikit-learn.
 
-``python benchmarks/trajectories.py`` prints two JSON lines. One compares, at a vocabulary of 32,000, rows in the order of
-the data set, padded batches, all logits, and a model loaded anew for each checkpoint, with what the worker does (sorted
-by length, a token budget, logits where a label is, weights swapped in place). The two take turns, ``--repeats`` times,
-on the same rows. The other clusters ``--points`` trajectories of 15 checkpoints, all rows used, and tells the peak memory.
+``python benchmarks/trajectories.py`` prints two JSON lines. One compares, at a vocabulary of 32,000, rows in the order
+of the data set, padded batches, all logits, and a model loaded anew for each checkpoint, with what the worker does
+(sorted by length, a token budget, logits where a label is, weights swapped in place). The two take turns,
+``--repeats`` times, on the same rows. The other clusters ``--points`` trajectories of 15 checkpoints, all rows used.
+
+``python benchmarks/trajectories.py --cluster-worker`` lets the worker of the stage `clusters` do all it does (three
+subsets, stability, silhouettes, the suggestion for k) on as many points, and prints its time and peak memory.
 """
 
 import argparse
@@ -15,15 +18,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from winnow.batching import planned_batches
 from winnow.clustering import k_means
+from winnow.params import ClustersParams, Machine
 from winnow.records.tokens import TokenRow
+from winnow.stages import Finished, Work, locate
 from winnow.training.checkpoints import load_checkpoint
 from winnow.trajectories import ResponseLoss
+from winnow.workers.launch import launch
 
 VOCABULARY = 32_000
 NAIVE_BATCH = 8
@@ -152,6 +159,20 @@ def compare_k_means(points_count: int, k: int) -> dict[str, object]:
     }
 
 
+def run_cluster_worker(points_count: int, folder: Path) -> dict[str, object]:
+    random = np.random.default_rng(0)
+    table = {"example_id": [f"math/train-{n % 99:05}.parquet:{n}" for n in range(points_count)]}
+    frame = pl.DataFrame(table).with_columns(subset=pl.Series(random.choice(["math", "code", "science"], points_count)))
+    steps = {str(step): random.exponential(1, points_count).astype(np.float32) for step in range(100, 1600, 100)}
+    losses = {name: pl.Series(values) for name, values in steps.items()}
+    frame.with_columns(**losses).write_parquet(folder / "losses.parquet")
+    task = {"params": ClustersParams().model_dump(mode="json"), "losses": str(folder / "losses.parquet")}
+    place = locate(folder, "clusters", 1, {}, {})
+    with Work.resume(place):
+        launch("clusters", task, {"clusters": place}, Machine(data_root=folder))
+    return {"benchmark": "cluster_worker", "points": points_count, **Finished.open(place.folder).cost}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=300)
@@ -159,7 +180,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--k", type=int, default=100)
+    parser.add_argument("--cluster-worker", action="store_true")
     options = parser.parse_args()
+    if options.cluster_worker:
+        with tempfile.TemporaryDirectory(prefix="winnow-benchmark-") as folder:
+            print(json.dumps(run_cluster_worker(options.points, Path(folder))))
+        return
     print(json.dumps(compare_k_means(options.points, options.k)), flush=True)
     print(json.dumps(compare_passes(options.rows, options.checkpoints, options.repeats)))
 
