@@ -15,6 +15,7 @@ from winnow.tracking.store import flatten
 UNKNOWN = object()
 # Stages whose parameters are called otherwise.
 _SECTIONS = {"tokens": "tokenize", "base": "fabricate", "fabricated": "fabricate", "pretrained": "model"}
+_SECTIONS |= dict.fromkeys(("losses", "checkpoint_losses"), "trajectories")
 _MOST_REASONS = 4
 
 

@@ -42,15 +42,35 @@ def read_config(context: click.Context, parameter: click.Parameter, value: str |
 
 
 def merge_params(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, Any]:
-    """`--params a.b=1,c=2` over the recipe's `params`; unknown names are refused."""
-    from kedro.framework.cli.utils import _split_params
+    """`--params a.b=1,c=2,3` over the recipe's `params`; unknown names are refused."""
+    from omegaconf import OmegaConf
 
     from pipelines.arms import ARMS
     from winnow.recipes import check_params, take_back_alternatives
 
-    given = _split_params(context, parameter, value or "")
+    items = _split(value or "")
+    if bad := next((item for item in items if not item.partition("=")[0].strip() or "=" not in item), None):
+        raise click.BadParameter(f"{bad!r} should be `name=value`", context, parameter)
+    given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(items))
     kindly(lambda: check_params(given, "--params", ARMS))
     return merge(take_back_alternatives(context.meta.get(_RECIPE, {})), take_back_alternatives(given))
+
+
+def _split(text: str) -> list[str]:
+    """`a=1,b=2,3` as `a=1` and `b=[2,3]`: what has no name of its own belongs to the value before it."""
+    items: list[list[str]] = []
+    for piece in filter(None, text.split(",")):
+        if "=" in piece or not items:
+            items.append([piece])
+        else:
+            items[-1].append(piece)
+    return [_listed(*pieces) for pieces in items]
+
+
+def _listed(first: str, *more: str) -> str:
+    name, sign, value = first.partition("=")
+    joined = ",".join([value.strip(), *(piece.strip() for piece in more)])
+    return f"{name.strip()}{sign}[{joined}]" if more and not joined.startswith("[") else f"{name.strip()}{sign}{joined}"
 
 
 def overridden(parameter: click.Parameter) -> click.Parameter:
@@ -64,7 +84,7 @@ def overridden(parameter: click.Parameter) -> click.Parameter:
             help="A recipe: a YAML file with options of `run`. `--params` is merged over its `params`.",
         )
     if parameter.name == "params":
-        text = "Parameters as `name=value`, nested ones with dots, several with commas."
+        text = "Parameters as `name=value`, nested ones with dots; commas between them, and within lists."
         return click.Option(["--params"], default="", callback=merge_params, help=text)
     return parameter
 

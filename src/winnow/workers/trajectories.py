@@ -111,7 +111,9 @@ def _assemble(
     )
     entry = {"file": LOSSES, "rows": table.height, "fingerprint": table_fingerprint(table.iter_rows())}
     summary = {"tables": {"losses": entry}, "checkpoints": [int(step) for step in parts], "duplicates": len(equal)}
-    target.finish(summary, {})
+    costs = [json.loads((file.parent / "cost.json").read_text()) for file in parts.values()]
+    spent = {"seconds": sum(cost["seconds"] for cost in costs)}
+    target.finish(summary, {**spent, "peak_memory_gb": max(cost["peak_memory_gb"] for cost in costs)})
 
 
 if __name__ == "__main__":

@@ -63,6 +63,30 @@ def test_params_are_merged_deeply_over_the_recipe(recipe: str):
     assert params["evaluate"] == {"limit": 5}
 
 
+@pytest.mark.parametrize(
+    ("typed", "steps"),
+    [
+        ("trajectories.checkpoints=1000,2000,3000", [1000, 2000, 3000]),
+        ("trajectories.checkpoints=[1000, 2000]", [1000, 2000]),
+        ("trajectories.checkpoints=1000:5000:1000", "1000:5000:1000"),
+        ("trajectories.checkpoints=7", 7),
+    ],
+)
+def test_lists_are_typed_with_commas(typed: str, steps: object):
+    params = parse("--params", f"finetune.lr=0.1,{typed},study.arms=random,s2l,budget.share=0.2")["params"]
+    assert params["trajectories"] == {"checkpoints": steps}
+    assert params["study"] == {"arms": ["random", "s2l"]}
+    assert params["finetune"] == {"lr": 0.1}
+    assert params["budget"]["share"] == 0.2
+
+
+@pytest.mark.parametrize("typed", ["finetune.lr", "=3", "5,finetune.lr=1"])
+def test_a_value_without_a_name_is_refused(typed: str):
+    result = invoke(dict, "--params", typed)
+    assert result.exit_code == 2
+    assert "should be `name=value`" in result.output
+
+
 def test_params_win_in_whatever_order_they_are_typed(recipe: str):
     before = parse("--params", "finetune.lr=0.5", "--config", recipe)
     assert before["params"]["finetune"]["lr"] == 0.5
