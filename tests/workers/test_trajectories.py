@@ -37,12 +37,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def full(tiny: Tiny, root: Path) -> Finished:
-    return warm_up(tiny.tokens, tiny.base, FULL, tiny.machine(root))
+    return warm_up("proxy", tiny.tokens, tiny.base, FULL, tiny.machine(root))
 
 
 @pytest.fixture(scope="session")
 def lora(tiny: Tiny, root: Path) -> Finished:
-    return warm_up(tiny.tokens, tiny.base, LORA, tiny.machine(root))
+    return warm_up("proxy", tiny.tokens, tiny.base, LORA, tiny.machine(root))
 
 
 def losses_of(
@@ -186,7 +186,7 @@ def test_a_warm_up_keeps_moments_and_learning_rates(tiny: Tiny, full: Finished, 
 
 def test_losses_recorded_while_training_are_those_of_the_batch_before_its_update(tiny: Tiny, tmp_path: Path):
     params = FULL.model_copy(update={"record": True})
-    warmup = warm_up(tiny.tokens, tiny.base, params, tiny.machine(tmp_path))
+    warmup = warm_up("proxy", tiny.tokens, tiny.base, params, tiny.machine(tmp_path))
     recorded = pl.read_parquet(warmup.path / "recorded.parquet")
     assert recorded["step"].unique().sort().to_list() == list(range(1, 13))
     assert recorded.height == 12 * 8
@@ -206,12 +206,14 @@ def test_losses_recorded_while_training_are_those_of_the_batch_before_its_update
 
 def test_a_killed_recording_ends_with_the_same_bytes(tiny: Tiny, tmp_path: Path):
     params = FULL.model_copy(update={"record": True})
-    undisturbed = warm_up(tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "a"))
-    kill = when(lambda news: (news.step or 0) >= 10, kill_workers(signal.SIGKILL))
+    undisturbed = warm_up("proxy", tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "a"))
+    curves: set[str] = set()
+    kill = when(lambda news: curves.update(news.metrics) or (news.step or 0) >= 10, kill_workers(signal.SIGKILL))
     with listening(kill), pytest.raises(WorkerFailed):
-        warm_up(tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "b"))
-    resumed = warm_up(tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "b"))
+        warm_up("proxy", tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "b"))
+    resumed = warm_up("proxy", tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "b"))
     assert checksums(resumed.path) == checksums(undisturbed.path)
+    assert curves == {"warmup/loss/proxy"}
 
 
 def _rows(tiny: Tiny) -> list[TokenRow]:
@@ -227,7 +229,7 @@ def test_checkpoints_of_another_trainer_are_taken_as_they_are(tiny: Tiny, tmp_pa
         (theirs / f"checkpoint-{step}" / "moments.safetensors").unlink()
         _as_the_trainer_saves(theirs / f"checkpoint-{step}" / "optimizer.pt", moments, step)
     params = WarmupParams.model_validate({"method": "lora", "from": theirs})
-    adopted = warm_up(tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "data"))
+    adopted = warm_up("proxy", tiny.tokens, tiny.base, params, tiny.machine(tmp_path / "data"))
     assert adopted.summary["steps"] == [5, 10]
     ours, same = load_moments(checkpoint_folder(lora, 10)), load_moments(adopted.path / "checkpoint-10")
     assert ours[0] == same[0]
@@ -259,9 +261,9 @@ def test_moments_of_other_shapes_are_refused(tiny: Tiny, tmp_path: Path):
 def test_a_folder_without_checkpoints_is_a_clear_error(tiny: Tiny, tmp_path: Path, lora: Finished):
     empty = WarmupParams.model_validate({"from": tmp_path})
     with pytest.raises(MissingResource, match="where no `checkpoint-<step>` folder is"):
-        warm_up(tiny.tokens, tiny.base, empty, tiny.machine(tmp_path))
+        warm_up("proxy", tiny.tokens, tiny.base, empty, tiny.machine(tmp_path))
     shutil.copytree(checkpoint_folder(lora, 5), tmp_path / "checkpoint-5")
     with pytest.raises(BadSetting, match=r"has an optimizer\.pt"):
-        warm_up(tiny.tokens, tiny.base, empty, tiny.machine(tmp_path))
+        warm_up("proxy", tiny.tokens, tiny.base, empty, tiny.machine(tmp_path))
     with pytest.raises(BadSetting, match="no checkpoint at step 7"):
         losses_of(tiny, tmp_path, lora, TrajectoriesParams(checkpoints="7"))

@@ -1,6 +1,7 @@
 """Train a model whose checkpoints are looked at, or take those of another trainer."""
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -20,8 +21,17 @@ def use_own_base(params: WarmupParams, machine: Machine) -> Finished:
     return record_pretrained(ModelParams(base=params.base), machine.data_root / "06_models")
 
 
-def warm_up(tokens: Finished, base_model: Finished, params: WarmupParams, machine: Machine) -> Finished:
-    """Train on a share of the train split, with checkpoints on the way."""
+def named_warm_up(name: str) -> Callable[..., Finished]:
+    """A node function that does the warm-up of this name."""
+
+    def warm_up_model(tokens: Finished, base_model: Finished, params: WarmupParams, machine: Machine) -> Finished:
+        return warm_up(name, tokens, base_model, params, machine)
+
+    return warm_up_model
+
+
+def warm_up(name: str, tokens: Finished, base_model: Finished, params: WarmupParams, machine: Machine) -> Finished:
+    """Train on a share of the train split, with checkpoints on the way; the name is for the tracker's curve alone."""
     inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
     if params.folder is not None:
         inputs = {"base_model": base_model.fingerprint, "checkpoints": _fingerprint_of_checkpoints(params)}
@@ -32,6 +42,7 @@ def warm_up(tokens: Finished, base_model: Finished, params: WarmupParams, machin
         return finished
     require_build([place])
     task = {
+        "name": name,
         "params": params.model_dump(mode="json", by_alias=True),
         "base_model": str(base_model.path),
         "tokens": str(tokens.path),

@@ -17,7 +17,8 @@ def create_pipeline(name: str, own_base: bool = False) -> Pipeline:
             Node(nodes.use_own_base, [params, "params:machine"], base, name=f"{name}_base_model"),
             Node(tokenize, inputs, tokens, name=f"{name}_tokenize"),
         ]
-    train = Node(nodes.warm_up, [tokens, base, params, "params:machine"], f"{name}_checkpoints", name=f"{name}_warmup")
+    inputs = [tokens, base, params, "params:machine"]
+    train = Node(nodes.named_warm_up(name), inputs, f"{name}_checkpoints", name=f"{name}_warmup")
     return pipeline([*before, train], tags=["warmup"])
 
 

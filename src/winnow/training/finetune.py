@@ -50,7 +50,7 @@ class _Course(TrainerCallback):
 
     def __init__(self, plan: "Plan", report: Callable[..., None], recorder: Recorder | None) -> None:
         self.recorder = recorder
-        self.seed = plan.seed
+        self.curve = plan.curve or f"finetune/loss/seed_{plan.seed}"
         self.total = plan.steps
         self.planned = plan.saved_steps
         self.report = report
@@ -73,7 +73,7 @@ class _Course(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "loss" in logs:
-            metrics = {f"finetune/loss/seed_{self.seed}": float(logs["loss"])}
+            metrics = {self.curve: float(logs["loss"])}
             self.report(done=state.global_step, total=self.total, unit="steps", step=state.global_step, metrics=metrics)
 
 
@@ -92,6 +92,7 @@ class Plan:
     save_every: int | None = None
     moments: bool = True
     record: bool = False
+    curve: str = ""
 
     @property
     def steps(self) -> int:

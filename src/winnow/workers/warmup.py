@@ -38,7 +38,7 @@ def _train(worker: Worker, place: Place, params: WarmupParams, base: Finished) -
     device = worker.device()
     model = load_model(base, params.precision if params.method == "lora" else "fp32", device)
     order = expand(dict.fromkeys(task["rows"], 1), params.seed, params.steps, params.epochs, params.batch)
-    more = params.model_dump(include={"save_every", "moments", "record"})
+    more = params.model_dump(include={"save_every", "moments", "record"}) | {"curve": f"warmup/loss/{task['name']}"}
     plan = Plan(params, params.seed, order, place.partial, base.fingerprint, pad_id, worker.job.machine, device, **more)
     with trainable(model, params, params.seed) as ready:
         cost = train(ready, tokens, plan, partial(worker.report, message=""))
