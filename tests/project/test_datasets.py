@@ -62,6 +62,7 @@ def test_a_deleted_result_is_an_error_that_kedro_passes_on(tmp_path: Path):
 def test_the_preview_is_the_record_in_the_type_that_kedro_viz_looks_for(tmp_path: Path):
     dataset(tmp_path).save(finished(tmp_path))
     assert json.loads(dataset(tmp_path).preview())["summary"] == {"名": 1}
+    assert "no run has made it" in dataset(tmp_path / "new").preview()
     assert typing.get_type_hints(FinishedDataset.preview)["return"] is JSONPreview
     assert typing.get_type_hints(ComparisonDataset.preview)["return"] is TablePreview
 

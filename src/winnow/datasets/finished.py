@@ -43,7 +43,8 @@ class FinishedDataset(AbstractDataset[Handle, Handle]):
 
     def preview(self) -> JSONPreview:
         """The record, for Kedro-Viz."""
-        return JSONPreview(json.dumps(self._record(), ensure_ascii=False))
+        record = self.last_record() or {"state": "no run has made it yet"}
+        return JSONPreview(json.dumps(record, ensure_ascii=False))
 
     def last_record(self) -> dict[str, Any] | None:
         """What the last run stored, for `kedro plan`."""
