@@ -42,7 +42,7 @@ def undisturbed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Finishe
 def test_killed_training_resumes_from_its_checkpoint_to_the_same_bytes(
     tiny: Tiny, undisturbed: FinishedParts, tmp_path: Path
 ):
-    step = int(np.random.default_rng().integers(5, 15))
+    step = int(np.random.default_rng().integers(5, 12))
     kill = when(lambda news: (news.step or 0) >= step and news.message == "seed 1", kill_workers(signal.SIGKILL))
     with listening(kill), pytest.raises(WorkerFailed, match="exit code -9"):
         train(tiny, tmp_path)
@@ -51,7 +51,7 @@ def test_killed_training_resumes_from_its_checkpoint_to_the_same_bytes(
     seen: list[int] = []
     with listening(lambda news: seen.append(news.step or 0)):
         resumed = train(tiny, tmp_path)
-    assert min(seen) > 1, "the training began anew"
+    assert min(seen, default=step) > 1, "the training began anew"
     for seed, part in resumed.parts.items():
         assert checksums(part.path) == checksums(undisturbed.parts[seed].path)
 

@@ -41,9 +41,9 @@ class Recorder:
 
 
 def join_recorded(folder: Path) -> None:
-    """One table of all checkpoints' parts."""
+    """One table of all checkpoints' parts; after a kill, parts may be left beside it, or some of them."""
     parts = sorted(folder.glob("recorded-*.parquet"))
-    if parts:
+    if parts and not (folder / RECORDED).exists():
         scratch = folder / "recorded.writing"
         pl.concat([pl.read_parquet(part) for part in parts]).sort("step", "example_id").write_parquet(scratch)
         scratch.replace(folder / RECORDED)
