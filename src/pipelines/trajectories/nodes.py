@@ -27,7 +27,7 @@ def follow_losses(
     whole = {**settings, "checkpoints": [int(step) for step in steps], "write_losses_pt": params.write_losses_pt}
     joined = locate(root, "losses", REVISION, whole, inputs)
     if (finished := joined.finished()) is not None:
-        return finished
+        return finished.only("losses")
     missing = {step: place for step, place in passes.items() if place.finished() is None}
     require_build([*missing.values(), joined])
     task = {
@@ -38,4 +38,4 @@ def follow_losses(
         "parts": {step: str(place.folder) for step, place in passes.items()},
     }
     launch_missing("trajectories", task, {**missing, ASSEMBLED: joined}, machine)
-    return Finished.open(joined.folder)
+    return Finished.open(joined.folder).only("losses")

@@ -68,7 +68,8 @@ def _fingerprint_of_checkpoints(params: WarmupParams) -> str:
         raise MissingResource(f"`warmup.<name>.from` is {folder}, where no `checkpoint-<step>` folder is.")
     if params.moments and not any((folder / f"checkpoint-{step}" / "optimizer.pt").exists() for step in steps):
         raise BadSetting(
-            f"No checkpoint in {folder} has an optimizer.pt: the trainer saved weights alone. Loss trajectories need "
+            f"No checkpoint in {folder} has an optimizer.pt: weights were saved alone, or in parts by DeepSpeed or "
+            "FSDP, which are not read. Loss trajectories need "
             "no more: set `warmup.<name>.moments` to false."
         )
     digest = hashlib.sha256()

@@ -1,8 +1,10 @@
 """Writers of the file kinds that are read: one record, or one batch of a columnar file, at a time."""
 
 import csv
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -14,8 +16,21 @@ GROUP_ROWS = 10_000
 GROUP_BYTES = 16 << 20
 
 
-class RecordWriter:
-    """Appends records to a file, which appears with the first of them."""
+class RecordWriter(Protocol):
+    """Appends to a file, which appears with the first record."""
+
+    def add(self, record: Any) -> None:
+        """Append a record."""
+
+    def add_batch(self, batch: pa.RecordBatch) -> None:
+        """Append the rows of a columnar file."""
+
+    def close(self) -> None:
+        """Write what is left to write and close the file."""
+
+
+class TextWriter(ABC):
+    """Writes each record as text."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,21 +59,21 @@ class RecordWriter:
             self.file = self.path.open("w", encoding="utf-8", newline="")
         return self.file
 
-    def _write(self, file: TextIO, record: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _write(self, file: TextIO, record: Any) -> None: ...
 
     def _end(self, file: TextIO) -> None:
         return
 
 
-class JsonlWriter(RecordWriter):
+class JsonlWriter(TextWriter):
     """One object per line."""
 
     def _write(self, file: TextIO, record: Any) -> None:
         file.write(to_json(record) + "\n")
 
 
-class JsonWriter(RecordWriter):
+class JsonWriter(TextWriter):
     """A list, one element per line."""
 
     def _write(self, file: TextIO, record: Any) -> None:
@@ -68,7 +83,7 @@ class JsonWriter(RecordWriter):
         file.write("\n]\n")
 
 
-class CellWriter(RecordWriter):
+class CellWriter(TextWriter):
     """Rows of cells. Records whose fields are numbers came from a table without a header, and get none."""
 
     def __init__(self, path: Path) -> None:
@@ -88,13 +103,17 @@ class CellWriter(RecordWriter):
         target.writerow(record.values())
 
 
-class BatchWriter(RecordWriter):
+class BatchWriter:
     """Row groups of a parquet file, or batches of an arrow file, with the columns of the first batch."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        self.path = path
         self.target: Any = None
         self.waiting: list[pa.RecordBatch] = []
+
+    def add(self, record: Any) -> None:
+        """Append a record."""
+        self.add_batch(pa.RecordBatch.from_pylist([record]))
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
         """Append rows; they are written when there are many, or much."""
@@ -127,7 +146,7 @@ def record_writer(path: Path) -> RecordWriter:
     return _WRITERS[path.suffix.lower()](path)
 
 
-_WRITERS: dict[str, type[RecordWriter]] = {
+_WRITERS: dict[str, Callable[[Path], RecordWriter]] = {
     ".jsonl": JsonlWriter,
     ".json": JsonWriter,
     ".csv": CellWriter,

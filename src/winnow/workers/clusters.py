@@ -3,13 +3,14 @@
 import time
 from typing import Any
 
+import faiss
 import numpy as np
 import polars as pl
 
 from winnow.clustering import cluster, k_means, normalized, require_complete, silhouette, stability, suggest_k
 from winnow.params import ClustersParams
 from winnow.stages import Work, table_fingerprint
-from winnow.workers.runtime import Worker, peak_memory_gb, run
+from winnow.workers.runtime import Worker, peak_memory_gb, run, threads_per_process
 
 CLUSTERS = "clusters.parquet"
 
@@ -19,6 +20,8 @@ def work(worker: Worker) -> dict[str, Any]:
     start = time.monotonic()
     task = worker.job.task
     params = ClustersParams.model_validate(task["params"])
+    # faiss has an OpenMP of its own, which torch's number of threads does not reach.
+    faiss.omp_set_num_threads(threads_per_process(worker.job))
     table = pl.read_parquet(task["losses"]).sort("example_id")
     steps = [name for name in table.columns if name.isdigit()]
     losses = table.select(steps).to_numpy().astype(np.float32)
