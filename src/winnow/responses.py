@@ -1,0 +1,103 @@
+"""What a causal language model says of the supervised tokens of a batch, and of no others.
+
+Rows are padded on the right, without a mask where nothing is padded; logits are made where a label is, some at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+
+from winnow.records.tokens import TokenRow
+
+LOGIT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch. The n supervised tokens are those after ``place`` [n] of ``row`` [n]; ``counts`` [rows]."""
+
+    inputs: dict[str, Any]
+    row: torch.Tensor
+    place: torch.Tensor
+    labels: torch.Tensor
+    counts: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and padded tokens of each."""
+        rows, length = self.inputs["input_ids"].shape
+        return int(rows), int(length)
+
+
+class Responses:
+    """A model in eval mode, taken apart into body and head where its logits are no more than the head's."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model.eval()
+        causal = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.body = getattr(causal, causal.base_model_prefix)
+        self.head = causal.get_output_embeddings()
+        self.has_plain_head: bool | None = None
+
+    def batch(self, rows: Sequence[TokenRow]) -> Batch:
+        """Pad ``rows``. The first token of a row has nothing before it, and is never predicted."""
+        inputs = self._inputs(rows)
+        places = [np.flatnonzero(row.supervised[1:]) for row in rows]
+        counts = np.array([len(place) for place in places])
+        row = torch.from_numpy(np.repeat(np.arange(len(rows)), counts)).to(inputs["input_ids"].device)
+        place = torch.from_numpy(np.concatenate(places)).to(row.device)
+        if self.has_plain_head is None:
+            self.has_plain_head = self._try_head(rows)
+        return Batch(inputs, row, place, inputs["input_ids"][row, place + 1], counts)
+
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """What the head is given for each supervised token [n, hidden]."""
+        return self.body(**batch.inputs).last_hidden_state[batch.row, batch.place]
+
+    def whole(self, batch: Batch) -> torch.Tensor:
+        """Losses [n] by the model's full forward pass, for a model that scales or caps its logits."""
+        return token_losses(self.model(**batch.inputs).logits[batch.row, batch.place], batch.labels)
+
+    def pieces(self, hidden: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Cut such that the logits of a piece stay small."""
+        cut = max(1, LOGIT_BYTES // (4 * self.head.weight.shape[0]))
+        return zip(hidden.split(cut), labels.split(cut), strict=True)
+
+    def _inputs(self, rows: Sequence[TokenRow]) -> dict[str, Any]:
+        lengths = np.array([len(row.input_ids) for row in rows])
+        ids = np.zeros((len(rows), lengths.max()), np.int64)
+        for number, row in enumerate(rows):
+            ids[number, : len(row.input_ids)] = row.input_ids
+        inputs = {"input_ids": torch.from_numpy(ids)}
+        if lengths.min() < lengths.max():
+            inputs["attention_mask"] = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).long()
+        device = next(self.model.parameters()).device
+        return {**{name: tensor.to(device) for name, tensor in inputs.items()}, "use_cache": False}
+
+    @torch.no_grad()
+    def _try_head(self, rows: Sequence[TokenRow]) -> bool:
+        """Whether logits are the head of the hidden states and nothing more: some models scale or cap them.
+
+        To the bit, because a cap far above the logits of an early checkpoint changes them by next to nothing.
+        """
+        inputs = self._inputs([min(rows, key=lambda row: len(row.input_ids))])
+        hidden = self.body(**inputs).last_hidden_state
+        return torch.equal(self.head(hidden), self.model(**inputs).logits)
+
+
+def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy [n] of logits [n, vocabulary], in float32 at least."""
+    return cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels, reduction="none")
+
+
+def means(by_token: torch.Tensor, counts: np.ndarray) -> np.ndarray:
+    """The mean loss of each row [rows]; NaN for a row without a supervised token."""
+    losses = by_token.detach().double().cpu().numpy()
+    ends = np.cumsum(counts)
+    sums = np.add.reduceat(np.append(losses, 0.0), ends - counts)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
