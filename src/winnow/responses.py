@@ -63,10 +63,10 @@ class Responses:
         """Losses [n] by the model's full forward pass, for a model that scales or caps its logits."""
         return token_losses(self.model(**batch.inputs).logits[batch.row, batch.place], batch.labels)
 
-    def pieces(self, hidden: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Cut such that the logits of a piece stay small."""
+    def pieces(self, *by_token: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Tensors over the supervised tokens, cut such that the logits of a piece stay small."""
         cut = max(1, LOGIT_BYTES // (4 * self.head.weight.shape[0]))
-        return zip(hidden.split(cut), labels.split(cut), strict=True)
+        return zip(*(tensor.split(cut) for tensor in by_token), strict=True)
 
     def _inputs(self, rows: Sequence[TokenRow]) -> dict[str, Any]:
         lengths = np.array([len(row.input_ids) for row in rows])

@@ -1,0 +1,1 @@
+"""Gradient features: per-example gradients in batches, optimizer features, projection, and the store."""

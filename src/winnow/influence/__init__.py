@@ -1,0 +1,1 @@
+"""What training on an example would do for a target: scores from gradient features."""
