@@ -110,7 +110,7 @@ def test_every_cell_has_the_same_number_of_terms():
 
 @pytest.mark.parametrize(("kind", "dim"), [("sketch", 64), ("rademacher", 60)])
 def test_a_projection_is_unbiased_with_the_variance_of_the_theory(kind: str, dim: int):
-    """Over seeds: E<Px, Py> = <x, y>, and Var <= (|x|^2 |y|^2 + <x, y>^2) / k, which the balanced sketch stays below."""
+    """Over seeds: E<Px, Py> = <x, y>, and Var <= (|x|^2 |y|^2 + <x, y>^2) / k."""
     torch.manual_seed(0)
     rows = {block.name: torch.randn(2, block.size) for block in BLOCKS}
     whole = torch.cat([rows[block.name] for block in BLOCKS], dim=1)
