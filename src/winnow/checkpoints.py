@@ -1,11 +1,11 @@
 """Which checkpoints a training left, and the learning rates on the way to them; nothing here loads a model."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from winnow.errors import BadSetting
+from winnow.errors import BadInput, BadSetting
 from winnow.stages import Finished
 
 STATE = "trainer_state.json"
@@ -22,19 +22,19 @@ def checkpoint_folder(warmup: Finished, step: int) -> Path:
     return Path(warmup.summary["from"] or warmup.path) / f"checkpoint-{step}"
 
 
-def chosen_steps(spec: str | int | Sequence[int], available: Sequence[int]) -> list[int]:
+def chosen_steps(spec: str | int | Sequence[int], available: Sequence[int], parameter: str) -> list[int]:
     """The steps that a specification means: `all`, a list, or `start:end:step` with the end included."""
-    steps = sorted(available) if spec == "all" else _named_steps(spec)
+    steps = sorted(available) if spec == "all" else _named_steps(spec, parameter)
     missing = [step for step in steps if step not in available]
     if missing or not steps:
         raise BadSetting(
-            f"`trajectories.checkpoints` is {spec!r}, but there is no checkpoint at step "
+            f"`{parameter}` is {spec!r}, but there is no checkpoint at step "
             f"{', '.join(map(str, missing)) or 'of that range'}. There are: {', '.join(map(str, sorted(available)))}."
         )
     return steps
 
 
-def _named_steps(spec: str | int | Sequence[int]) -> list[int]:
+def _named_steps(spec: str | int | Sequence[int], parameter: str) -> list[int]:
     try:
         if isinstance(spec, str) and ":" in spec:
             start, end, step = (int(part) for part in spec.split(":"))
@@ -43,12 +43,33 @@ def _named_steps(spec: str | int | Sequence[int]) -> list[int]:
         return sorted({int(part) for part in parts})
     except ValueError:
         raise BadSetting(
-            f"`trajectories.checkpoints` is {spec!r}. Give `all`, a list such as 1000,2000,3000, or a range such as "
+            f"`{parameter}` is {spec!r}. Give `all`, a list such as 1000,2000,3000, or a range such as "
             "1000:5000:1000, whose end is included."
         ) from None
 
 
-def learning_rates(checkpoint: Path) -> list[float]:
+def learning_rates(checkpoint: Path) -> dict[int, float]:
     """The learning rate of every logged step up to this checkpoint."""
     log = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["log_history"]
-    return [float(entry["learning_rate"]) for entry in log if "learning_rate" in entry]
+    return {int(entry["step"]): float(entry["learning_rate"]) for entry in log if "learning_rate" in entry}
+
+
+def rate_weights(folders: Mapping[int, Path]) -> dict[int, float]:
+    """For each chosen checkpoint the mean learning rate since the chosen one before it; they sum to 1."""
+    steps = sorted(folders)
+    rates = learning_rates(folders[steps[-1]])
+    means = {}
+    for before, step in zip([0, *steps], steps, strict=False):
+        since = [rate for number, rate in rates.items() if before < number <= step]
+        if not since:
+            raise BadInput(
+                f"{folders[steps[-1]] / STATE} logged no learning rate between the steps {before} and {step}. Give the "
+                "weights of the checkpoints as `gradients.checkpoint_weights`."
+            )
+        means[step] = sum(since) / len(since)
+    if (total := sum(means.values())) <= 0:
+        raise BadInput(
+            f"The learning rates of all chosen checkpoints ({', '.join(map(str, steps))}) are 0, so they have no "
+            "weight. Choose earlier ones with `gradients.checkpoints`, or give `gradients.checkpoint_weights`."
+        )
+    return {step: mean / total for step, mean in means.items()}

@@ -218,6 +218,88 @@ class ClustersParams(Params):
     s2l: S2lParams = S2lParams()
 
 
+class AdamFeatureParams(Params):
+    """Which reading of LESS's formula is taken; the default is that of its released code."""
+
+    betas: tuple[float, float] | None = Field(default=None, description="None: those of the warm-up's optimizer")
+    eps: float | None = Field(default=None, gt=0, description="None: that of the warm-up's optimizer")
+    eps_at: Literal["inside", "outside"] = Field(default="inside", description="of the square root")
+    bias_correction: bool = False
+    momentum: bool = True
+
+
+class GradientsParams(Params):
+    """Gradient features of every example at checkpoints of the warm-up `less`, and how they are stored."""
+
+    checkpoints: str | int | list[int] = Field(
+        default="all", description="all | 100,200 | start:end:step, end included"
+    )
+    checkpoint_weights: list[float] | None = Field(
+        default=None, description="one for each checkpoint; None: mean learning rates since the checkpoint before"
+    )
+    feature: Literal["adam", "sgd", "sign"] = "adam"
+    adam: AdamFeatureParams = AdamFeatureParams()
+    projection: Literal["sketch", "rademacher", "none"] = "sketch"
+    dims: list[Annotated[int, Field(ge=2)]] = Field(default=[32768], min_length=1, description="all in one pass")
+    seed: int = 0
+    store: Literal["float32", "float16", "bfloat16", "int8", "4-bit", "2-bit", "1-bit"] = "1-bit"
+    parameters: list[str] | None = Field(
+        default=None, description="globs over parameter names; None: the adapter, or all linear layers but the head"
+    )
+    batch: int = Field(default=64, ge=1, description="rows at once, at most")
+    batch_tokens: int = Field(default=4096, ge=1, description="padded tokens at once, at most; a long row goes alone")
+    precision: Precision = "auto"
+    shard_rows: int = Field(default=1024, ge=1, description="rows that a kill can lose, about")
+    certificate_rows: int = Field(default=32, ge=2, description="rows whose projection is compared with the exact")
+
+    @model_validator(mode="after")
+    def _each_dim_once(self) -> Self:
+        if len(set(self.dims)) != len(self.dims):
+            raise ValueError(f"dims is {self.dims}: each should stand there once")
+        return self
+
+
+class TargetSet(Params):
+    """Files with what the model should become good at."""
+
+    files: str = Field(description="a file, a folder, or a glob; relative to the project")
+    subtask: str | None = Field(default=None, description="field of the records that names the subtask; None: the file")
+    layout: Literal["records", "mmlu", "bbh", "tydiqa"] = Field(
+        default="records", description="records: any shape that ingest reads; else the folders of LESS's evaluation"
+    )
+
+
+class TargetsParams(Params):
+    """The validation sets that examples are scored for."""
+
+    sets: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], TargetSet] = Field(
+        default={}, description="by name; empty: each domain of the validation split is a target"
+    )
+    limit: int | None = Field(default=None, ge=1, description="rows per subtask, drawn at random; None: all")
+    seed: int = 0
+
+
+class InfluenceParams(Params):
+    """Scores of examples for targets."""
+
+    mode: Literal["store", "direct"] = Field(default="store", description="direct: exact, without any store")
+    aggregate: Literal["max", "mean", "round_robin"] = Field(default="max", description="over a target's subtasks")
+    dim: int | None = Field(default=None, description="None: the largest of `gradients.dims`")
+    per_row_mb: float = Field(
+        default=256, ge=0, description="scores for each validation row are kept, too, up to this size"
+    )
+    direct_gb: float = Field(default=8, gt=0, description="memory for the targets' gradients in direct mode, at most")
+
+
+class SelectionParams(Params):
+    """What holds for every arm that selects."""
+
+    deduplicate: Literal["none", "exact", "near"] = Field(
+        default="none", description="repeats of a chosen row are passed over, and the next best taken"
+    )
+    similarity: float = Field(default=0.8, gt=0, le=1, description="share of common five-token runs that is near")
+
+
 class EvaluateParams(Params):
     """Exact match and response loss per domain."""
 

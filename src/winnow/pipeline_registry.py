@@ -3,7 +3,8 @@
 A name always brings all its ancestors, from the raw files on, so it works on a fresh clone; what is finished is reused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kedro.pipeline import Pipeline, pipeline
 
@@ -13,18 +14,29 @@ from pipelines import (
     evaluate,
     fabricate,
     finetune,
+    gradients,
+    influence,
     ingest,
     mixture,
     report,
     split,
+    targets,
     tokenize,
     trajectories,
     warmup,
 )
-from pipelines.arms import ARMS, BASELINE, SHOWN_WITH, ArmSpec
+from pipelines.arms import ARMS, BASELINE, ONE_TARGET, SHOWN_WITH, ArmSpec
 from pipelines.requested import requested_arms
 from winnow.errors import BadSetting
-from winnow.params import EvaluateParams, IngestParams, ModelParams, StudyParams, WarmupParams
+from winnow.params import (
+    EvaluateParams,
+    InfluenceParams,
+    IngestParams,
+    ModelParams,
+    StudyParams,
+    TargetsParams,
+    WarmupParams,
+)
 from winnow.recipes import WARMUPS
 from winnow.registration import parameters
 
@@ -33,11 +45,14 @@ def register_pipelines() -> dict[str, Pipeline]:
     """Build all pipelines; what is compared depends on the configuration and on the command."""
     given = parameters()
     split_name = EvaluateParams.model_validate(given["evaluate"]).split
-    compared = known_arms(requested_arms() or StudyParams.model_validate(given["study"]).arms)
+    compared = known_arms(requested_arms() or StudyParams.model_validate(given["study"]).arms, given)
 
     shared = _shared_stages(IngestParams.model_validate(given["ingest"]), ModelParams.model_validate(given["model"]))
-    shared |= _trajectory_stages({name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS})
-    tails = {name: _tail(arm, split_name) for name, arm in ARMS.items()}
+    warmups = {name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS}
+    mode = InfluenceParams.model_validate(given["influence"]).mode
+    shared |= _trajectory_stages(warmups) | _gradient_stages(own_base=warmups["less"].base is not None, mode=mode)
+    names = [*ARMS, *(name for name in given["arms"] if name.startswith(ONE_TARGET))]
+    tails = {name: _tail(ARMS[name], split_name) for name in names}
     everything = _union([*shared.values(), *(stage for tail in tails.values() for stage in tail.values())])
     comparison = report.create_pipeline(compared)
 
@@ -45,7 +60,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     for stage in ("mixture", "finetune", "evaluate"):
         registered[stage] = _with_ancestors(everything, _union(tail[stage] for tail in tails.values() if stage in tail))
     for name, tail in tails.items():
-        shown = [shared[stage] for stage in SHOWN_WITH.get(name, ())]
+        shown = [shared[stage] for stage in SHOWN_WITH.get(ARMS[name].strategy, ())]
         registered[name] = _with_ancestors(everything, _union([*tail.values(), *shown]))
         if name in requested_arms():
             registered[name] += comparison
@@ -55,13 +70,20 @@ def register_pipelines() -> dict[str, Pipeline]:
     return registered
 
 
-def known_arms(names: Iterable[str]) -> tuple[str, ...]:
-    """The same names, once each of them is found to be an arm."""
+def known_arms(names: Iterable[str], given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The same names, once each of them is found to be an arm, and its target, where it has one, to be declared."""
     unknown = [name for name in names if name not in ARMS]
     if unknown:
         raise BadSetting(
-            f"No arm is called {', '.join(map(repr, unknown))} (`study.arms`). Known arms: {', '.join(sorted(ARMS))}."
+            f"No arm is called {', '.join(map(repr, unknown))} (`study.arms`). Known arms: {', '.join(sorted(ARMS))}, "
+            f"and {ONE_TARGET}<target>."
         )
+    sets = TargetsParams.model_validate(given["targets"]).sets
+    for name in (name for name in names if name.startswith(ONE_TARGET)):
+        if sets and ARMS[name].choice not in sets:
+            raise BadSetting(f"The arm {name!r} has no target: `targets.sets` has {', '.join(sorted(sets))}.")
+        if name not in given["arms"]:
+            raise BadSetting(f"The arm {name!r} has no settings. Add `arms.{name}: {{seeds: 5}}` to your parameters.")
     return tuple(dict.fromkeys(names))
 
 
@@ -87,6 +109,16 @@ def _trajectory_stages(warmups: dict[str, WarmupParams]) -> dict[str, Pipeline]:
         "trajectories": trajectories.create_pipeline(own_base=warmups["proxy"].base is not None),
         "clusters": clusters.create_pipeline(),
     }
+
+
+def _gradient_stages(own_base: bool, mode: str) -> dict[str, Pipeline]:
+    """From the checkpoints of the warm-up `less` to scores, in order; the direct mode needs no store."""
+    stages = {
+        "targets": targets.create_pipeline(own_base),
+        "gradients": gradients.create_pipeline(own_base),
+        "influence": influence.create_pipeline(mode, own_base),
+    }
+    return {name: stage for name, stage in stages.items() if mode == "store" or name != "gradients"}
 
 
 def _tail(arm: ArmSpec, split_name: str) -> dict[str, Pipeline]:

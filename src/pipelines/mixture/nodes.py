@@ -3,10 +3,21 @@
 from collections.abc import Callable
 
 import pandas as pd
+import polars as pl
 
-from winnow.params import ArmParams, BudgetParams, ClustersParams
-from winnow.selection import rank_all, rank_at_random, rank_by_clusters, rank_by_validation_length, take
-from winnow.stages import Finished
+from pipelines.influence.nodes import read_scores
+from winnow.params import ArmParams, BudgetParams, ClustersParams, InfluenceParams, SelectionParams
+from winnow.records.tokens import TokenTable
+from winnow.selection import (
+    rank_all,
+    rank_at_random,
+    rank_by_clusters,
+    rank_by_influence,
+    rank_by_validation_length,
+    repeats_of_chosen,
+    take,
+)
+from winnow.stages import Finished, FinishedParts
 
 
 def weigh_all(tokens: Finished, arm: ArmParams) -> pd.DataFrame:
@@ -35,18 +46,40 @@ def weigh_s2l(
     return _per_seed(arm, lambda seed: rank_by_clusters(pool, found, budget, settings.s2l, seed))
 
 
-def mix_at_budget(weights: pd.DataFrame, tokens: Finished, budget: BudgetParams) -> pd.DataFrame:
+def weigh_less(target: str) -> Callable[..., pd.DataFrame]:
+    """A node function that ranks by gradient influence on this target, or on all in turn; the same for each seed."""
+
+    def weigh_by_influence(
+        tokens: Finished, scores: FinishedParts, settings: InfluenceParams, arm: ArmParams
+    ) -> pd.DataFrame:
+        # A selector with a tokenizer of its own may have scored rows that the target's tokenizer cannot use.
+        usable = tokens.scan("lengths").filter(pl.col("split") == "train").select("example_id").collect()
+        ranking = rank_by_influence(read_scores(scores).join(usable, on="example_id"), settings.aggregate, target)
+        return _per_seed(arm, lambda _: ranking)
+
+    return weigh_by_influence
+
+
+def mix_at_budget(
+    weights: pd.DataFrame, tokens: Finished, budget: BudgetParams, selection: SelectionParams
+) -> pd.DataFrame:
     """Take the best rows that fit the common budget."""
-    return _mix(weights, _lengths(tokens, "train"), budget)
+    return _mix(weights, tokens, budget, selection)
 
 
 def mix_everything(weights: pd.DataFrame, tokens: Finished) -> pd.DataFrame:
     """Take the whole ranking."""
-    return _mix(weights, _lengths(tokens, "train"), None)
+    return _mix(weights, tokens, None, SelectionParams())
 
 
-def _mix(weights: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams | None) -> pd.DataFrame:
-    mixes = {seed: take(ranking, pool, budget) for seed, ranking in weights.groupby("seed")}
+def _mix(
+    weights: pd.DataFrame, tokens: Finished, budget: BudgetParams | None, selection: SelectionParams
+) -> pd.DataFrame:
+    pool, rows = _lengths(tokens, "train"), TokenTable.open(tokens.path, "train")
+    mixes = {
+        seed: take(ranking, pool, budget, repeats_of_chosen(rows, selection))
+        for seed, ranking in weights.groupby("seed")
+    }
     return pd.concat([mix.assign(seed=seed) for seed, mix in mixes.items()], ignore_index=True)
 
 

@@ -8,12 +8,14 @@ from kedro.pipeline import Node, Pipeline, pipeline
 from pipelines.arms import ArmSpec
 from pipelines.mixture import nodes
 
-# Each strategy's function and what it needs besides the arm.
-_WEIGH: dict[str, tuple[Callable[..., pd.DataFrame], list[str]]] = {
-    "all": (nodes.weigh_all, ["tokens"]),
-    "random": (nodes.weigh_random, ["tokens"]),
-    "length": (nodes.weigh_length, ["tokens"]),
-    "s2l": (nodes.weigh_s2l, ["tokens", "clusters", "params:clusters", "params:budget"]),
+Weigh = Callable[..., pd.DataFrame]
+# Each strategy's function, made for the arm's choice, and what it needs besides the arm.
+_WEIGH: dict[str, tuple[Callable[[str], Weigh], list[str]]] = {
+    "all": (lambda _: nodes.weigh_all, ["tokens"]),
+    "random": (lambda _: nodes.weigh_random, ["tokens"]),
+    "length": (lambda _: nodes.weigh_length, ["tokens"]),
+    "s2l": (lambda _: nodes.weigh_s2l, ["tokens", "clusters", "params:clusters", "params:budget"]),
+    "less": (nodes.weigh_less, ["tokens", "scores", "params:influence"]),
 }
 
 
@@ -23,10 +25,10 @@ def create_pipeline(arm: ArmSpec) -> Pipeline:
     weights = f"{name}.weights"
     weigh, needed = _WEIGH[arm.strategy]
     mix = nodes.mix_everything if arm.size == "full" else nodes.mix_at_budget
-    budget = [] if arm.size == "full" else ["params:budget"]
+    budget = [] if arm.size == "full" else ["params:budget", "params:selection"]
     return pipeline(
         [
-            Node(weigh, [*needed, f"params:arms.{name}"], weights, name="weigh", namespace=name),
+            Node(weigh(arm.choice), [*needed, f"params:arms.{name}"], weights, name="weigh", namespace=name),
             Node(mix, [weights, "tokens", *budget], f"{name}.training_mix", name="mix", namespace=name),
         ],
         tags=[name, "mixture"],

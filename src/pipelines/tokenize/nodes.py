@@ -1,6 +1,7 @@
 """Conversations become tokens and loss masks."""
 
 import time
+from collections.abc import Mapping
 
 from winnow.errors import NothingToTrainOn
 from winnow.params import Machine, TokenizeParams
@@ -15,12 +16,19 @@ REVISION = 1
 def tokenize(
     train: Finished, validation: Finished, base_model: Finished, params: TokenizeParams, machine: Machine
 ) -> Finished:
-    """Render both splits with the base model's tokenizer, shard by shard."""
+    """Render both splits with the base model's tokenizer."""
+    return tokenize_splits({"train": train, "validation": validation}, base_model, params, machine)
+
+
+def tokenize_splits(
+    splits: Mapping[str, Finished], base_model: Finished, params: TokenizeParams, machine: Machine
+) -> Finished:
+    """Render tables of conversations, shard by shard."""
     settings = {
         "max_length": params.max_length,
         "template": file_checksum(params.template) if params.template else None,
     }
-    inputs = {"train": train.fingerprint, "validation": validation.fingerprint, "base_model": base_model.fingerprint}
+    inputs = {name: table.fingerprint for name, table in splits.items()} | {"base_model": base_model.fingerprint}
     place = locate(machine.data_root / "02_intermediate", "tokens", REVISION, settings, inputs)
     if (finished := place.finished()) is not None:
         return finished
@@ -28,8 +36,8 @@ def tokenize(
     start = time.monotonic()
     template = params.template.read_text(encoding="utf-8") if params.template else None
     tokenizer = load_tokenizer(base_model)
-    splits = {"train": train.scan(), "validation": validation.scan()}
-    total = sum(table.summary["tables"][table.table]["rows"] for table in (train, validation))
+    scans = {name: table.scan() for name, table in splits.items()}
+    total = sum(table.summary["tables"][table.table]["rows"] for table in splits.values())
     done = 0
 
     def report(rows: int, split: str) -> None:
@@ -39,7 +47,7 @@ def tokenize(
 
     with Work.resume(place) as work:
         tables = write_tokens(
-            work, splits, lambda messages: truncated(messages, tokenizer, template, params.max_length), report
+            work, scans, lambda messages: truncated(messages, tokenizer, template, params.max_length), report
         )
         if tables["lengths"]["rows"] == 0:
             raise NothingToTrainOn(

@@ -14,7 +14,8 @@ def follow_losses(
 ) -> Finished:
     """Pass over the examples with every chosen checkpoint that was not passed yet, and join the losses."""
     root = machine.data_root / "03_primary"
-    steps = [str(step) for step in chosen_steps(params.checkpoints, checkpoints.summary["steps"])]
+    available = chosen_steps(params.checkpoints, checkpoints.summary["steps"], "trajectories.checkpoints")
+    steps = [str(step) for step in available]
     settings = params.model_dump(mode="json", include={"batch", "batch_tokens", "precision"})
     inputs = {
         "tokens": tokens.fingerprint,

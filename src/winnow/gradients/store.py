@@ -7,6 +7,7 @@ shards/00000.safetensors   codes [rows, width], norm [rows], scale [rows]
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,16 +28,24 @@ REJECTED = "rejected.parquet"
 # Features are comparable only if these agree.
 SAME = ("projection", "model", "tokenizer", "template")
 _NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8, "I8": np.int8}
+ROWS_SCHEMA = {
+    "example_id": pl.String,
+    "shard": pl.Int32,
+    "row": pl.Int32,
+    "norm": pl.Float32,
+    "loss": pl.Float32,
+}
 REJECTED_SCHEMA = {"example_id": pl.String, "reason": pl.String}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Mapped rows: ``codes`` [n, width], bfloat16 as its 16 bits; ``norm`` and ``scale`` [n]."""
+    """Mapped rows: ``codes`` [n, width], bfloat16 as its 16 bits; ``norm``, ``scale`` and ``loss`` [n]."""
 
     codes: np.ndarray
     norm: np.ndarray
     scale: np.ndarray
+    loss: np.ndarray
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -104,10 +113,11 @@ def require_comparable(one: FeatureStore, other: FeatureStore) -> None:
             )
 
 
-def write_shard(path: Path, rows: Encoded) -> None:
+def write_shard(path: Path, rows: Encoded, losses: np.ndarray) -> None:
     """One shard's file."""
-    numbers = {"norm": torch.from_numpy(rows.norm), "scale": torch.from_numpy(rows.scale)}
-    save_file({"codes": rows.codes.contiguous(), **numbers}, path)
+    numbers = {"norm": rows.norm, "scale": rows.scale, "loss": losses.astype(np.float32)}
+    tensors = {name: torch.from_numpy(values) for name, values in numbers.items()}
+    save_file({"codes": rows.codes.contiguous(), **tensors}, path)
 
 
 def map_shard(path: Path) -> Shard:
@@ -122,25 +132,32 @@ def map_shard(path: Path) -> Shard:
         shape = tuple(entry["shape"])
         return np.memmap(path, _NUMPY[entry["dtype"]], "r", start, shape) if 0 not in shape else np.empty(shape)
 
-    return Shard(tensor("codes"), tensor("norm"), tensor("scale"))
+    return Shard(tensor("codes"), tensor("norm"), tensor("scale"), tensor("loss"))
 
 
 def seal_store(
     work: Work,
     kind: str,
     dim: int,
-    shards: Sequence[str],
-    rows: pl.DataFrame,
-    rejected: pl.DataFrame,
+    shards: Mapping[str, Sequence[Sequence[str]]],
     made_with: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the tables and the manifest of committed shards; returns the summary's tables."""
-    work.commit(ROWS, rows.write_parquet)
-    work.commit(REJECTED, rejected.write_parquet)
-    entries = [
-        {"file": name, "rows": len(map_shard(work.path / name)), "sha256": file_checksum(work.path / name)}
-        for name in shards
-    ]
+    """Write the tables and the manifest of committed ``shards``, whose rows stand for one or more ids each.
+
+    Returns the summary's tables. A row that is not finite has no features, and stands in the table of rejects.
+    """
+    rows, rejected, entries = [], [], []
+    for number, (name, ids) in enumerate(shards.items()):
+        shard = map_shard(work.path / name)
+        entries.append({"file": name, "rows": len(shard), "sha256": file_checksum(work.path / name)})
+        for place, (norm, loss) in enumerate(zip(shard.norm.tolist(), shard.loss.tolist(), strict=True)):
+            good = math.isfinite(norm)
+            rows += [(example, number, place, norm, loss) for example in ids[place] if good]
+            rejected += [(example, f"its gradient is not finite (loss {loss:g})") for example in ids[place] if not good]
+    table = pl.DataFrame(rows, schema=ROWS_SCHEMA, orient="row").sort("example_id")
+    lost = pl.DataFrame(rejected, schema=REJECTED_SCHEMA, orient="row").sort("example_id")
+    work.commit(ROWS, table.write_parquet)
+    work.commit(REJECTED, lost.write_parquet)
     manifest = {
         "format": 1,
         "kind": kind,
@@ -152,8 +169,8 @@ def seal_store(
     }
     work.commit(MANIFEST, _json_writer(manifest))
     return {
-        "rows": {"file": ROWS, "rows": rows.height, "fingerprint": fingerprint("features", 1, manifest, {})},
-        "rejected": {"file": REJECTED, "rows": rejected.height, "fingerprint": table_fingerprint(rejected.iter_rows())},
+        "rows": {"file": ROWS, "rows": table.height, "fingerprint": fingerprint("features", 1, manifest, {})},
+        "rejected": {"file": REJECTED, "rows": lost.height, "fingerprint": table_fingerprint(lost.iter_rows())},
     }
 
 

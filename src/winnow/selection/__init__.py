@@ -4,6 +4,16 @@ from winnow.selection.at_random import rank_at_random
 from winnow.selection.budget import take
 from winnow.selection.everything import rank_all
 from winnow.selection.length import rank_by_validation_length
+from winnow.selection.less import rank_by_influence
+from winnow.selection.repeats import repeats_of_chosen
 from winnow.selection.s2l import rank_by_clusters
 
-__all__ = ["rank_all", "rank_at_random", "rank_by_clusters", "rank_by_validation_length", "take"]
+__all__ = [
+    "rank_all",
+    "rank_at_random",
+    "rank_by_clusters",
+    "rank_by_influence",
+    "rank_by_validation_length",
+    "repeats_of_chosen",
+    "take",
+]

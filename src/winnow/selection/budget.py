@@ -8,14 +8,20 @@ import pandas as pd
 
 from winnow.errors import NothingToTrainOn
 from winnow.params import BudgetParams
+from winnow.selection.repeats import IsRepeat
 
 
-def take(weights: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams | None) -> pd.DataFrame:
+def take(
+    weights: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams | None, is_repeat: IsRepeat | None = None
+) -> pd.DataFrame:
     """Turn one seed's ranking into a training mix (example_id, multiplicity); ``None`` takes everything.
 
-    ``pool`` (a `lengths` table) tells the tokens of each example; a share is of the pool's rows.
+    ``pool`` (a `lengths` table) tells the tokens of each example; a share is of the pool's rows. Repeats are passed
+    over, and the budget filled with what comes next.
     """
     best_first = weights.sort_values("rank", ignore_index=True)
+    if budget is not None and is_repeat is not None:
+        best_first = best_first[_distinct(best_first, pool, budget, is_repeat)].reset_index(drop=True)
     count = len(best_first) if budget is None else _rows_that_fit(best_first, pool, budget)
     if count == 0:
         raise NothingToTrainOn(
@@ -23,6 +29,20 @@ def take(weights: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams | None)
             "Raise `budget.rows`, `budget.tokens` or `budget.share`."
         )
     return pd.DataFrame({"example_id": best_first["example_id"].head(count), "multiplicity": 1})
+
+
+def _distinct(best_first: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams, is_repeat: IsRepeat) -> np.ndarray:
+    """Whether each row is new, up to the one that fills the budget; what comes after is not looked at."""
+    sizes = np.ones(len(best_first)) if budget.tokens is None else _tokens(best_first, pool).to_numpy()
+    left = budget.tokens or _rows(len(pool), budget)
+    new = np.zeros(len(best_first), bool)
+    for place, name in enumerate(best_first["example_id"]):
+        if left <= 0:
+            break
+        if not is_repeat(name):
+            new[place] = True
+            left -= sizes[place]
+    return new
 
 
 def rows_allowed(pool: pd.DataFrame, budget: BudgetParams, draw: Callable[[int], np.ndarray]) -> int:
@@ -41,8 +61,11 @@ def rows_allowed(pool: pd.DataFrame, budget: BudgetParams, draw: Callable[[int],
 def _rows_that_fit(best_first: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams) -> int:
     if budget.tokens is None:
         return min(len(best_first), _rows(len(pool), budget))
-    tokens = pool.set_index("example_id")["n_tokens"].loc[best_first["example_id"]].cumsum()
-    return int((tokens <= budget.tokens).sum())
+    return int((_tokens(best_first, pool).cumsum() <= budget.tokens).sum())
+
+
+def _tokens(best_first: pd.DataFrame, pool: pd.DataFrame) -> pd.Series:
+    return pool.set_index("example_id")["n_tokens"].loc[best_first["example_id"]]
 
 
 def _rows(available: int, budget: BudgetParams) -> int:

@@ -1,5 +1,6 @@
 """What checkpoints hold, by us or another trainer: weights, and the optimizer's moments by parameter name."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def optimizer_order(model: torch.nn.Module) -> list[str]:
 
 def keep_moments(checkpoint: Path, model: torch.nn.Module, target: Path | None = None) -> None:
     """Write what `optimizer.pt` holds under the parameters' names; it is loaded without its code."""
-    state = torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True)["state"]
+    saved = torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True)
+    state = saved["state"]
     names = optimizer_order(model)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     found = [tuple(state[number][_KINDS[0]].shape) for number in sorted(state)]
@@ -39,9 +41,12 @@ def keep_moments(checkpoint: Path, model: torch.nn.Module, target: Path | None =
         for number, name in zip(sorted(state), names, strict=True)
         for kind in _KINDS
     }
+    group: dict[str, Any] = next(iter(saved["param_groups"]), {})
+    settings = {name: group[name] for name in ("betas", "eps") if name in group}
     file = (target or checkpoint) / MOMENTS
     scratch = file.with_suffix(".writing")
-    save_file(tensors, scratch, metadata={"step": str(int(state[min(state)]["step"]))})
+    metadata = {"step": str(int(state[min(state)]["step"])), "optimizer": json.dumps(settings)}
+    save_file(tensors, scratch, metadata=metadata)
     scratch.replace(file)
 
 
@@ -51,6 +56,12 @@ def load_moments(folder: Path) -> tuple[int, dict[str, dict[str, torch.Tensor]]]
         step = int(file.metadata()["step"])
         names = sorted({key.split(".", 1)[1] for key in file.keys()})  # noqa: SIM118
         return step, {name: {kind: file.get_tensor(f"{kind}.{name}") for kind in _KINDS} for name in names}
+
+
+def optimizer_settings(folder: Path) -> dict[str, Any]:
+    """`betas` and `eps` of the optimizer whose moments these are, where it told them."""
+    with safe_open(folder / MOMENTS, framework="pt") as file:
+        return dict(json.loads(file.metadata().get("optimizer", "{}")))
 
 
 def is_adapter(checkpoint: Path) -> bool:
