@@ -22,6 +22,17 @@ def checkpoint_folder(warmup: Finished, step: int) -> Path:
     return Path(warmup.summary["from"] or warmup.path) / f"checkpoint-{step}"
 
 
+def optimizer_layout(checkpoint: Path) -> str | None:
+    """How a trainer laid out the optimizer's state; None where there is none."""
+    if (checkpoint / "optimizer.pt").exists():
+        return "trainer"
+    if (checkpoint / "optimizer.bin").exists():
+        return "fsdp"
+    if any(checkpoint.glob("optimizer*/.metadata")):
+        return "fsdp_sharded"
+    return "zero" if any(checkpoint.glob("global_step*/*_optim_states.pt")) else None
+
+
 def chosen_steps(spec: str | int | Sequence[int], available: Sequence[int], parameter: str) -> list[int]:
     """The steps that a specification means: `all`, a list, or `start:end:step` with the end included."""
     steps = sorted(available) if spec == "all" else _named_steps(spec, parameter)

@@ -21,14 +21,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recipes")
 
 
-def published_files(home: Path) -> Path:
-    """Generated rows in the layout of Mixture-of-Thoughts: three folders, two parquet files each."""
+@pytest.fixture(scope="module")
+def corpus(home: Path) -> Path:
     params = FabricateParams(rows=120, verified_rows=30, facts=20)
     with Work.resume(locate(home / "corpus", "fabricated", 1, params, {})) as work:
-        corpus = work.finish(write_corpus(work, params), {})
+        return work.finish(write_corpus(work, params), {}).path / "raw"
+
+
+def published_files(home: Path, corpus: Path) -> Path:
+    """Generated rows in the layout of Mixture-of-Thoughts: three folders, two parquet files each."""
     folder = home / "mixture_of_thoughts"
     for subset in SUBSETS:
-        rows = pl.read_parquet(corpus.path / "raw" / subset / "train-00000-of-00001.parquet")
+        rows = pl.read_parquet(corpus / subset / "train-00000-of-00001.parquet")
         (folder / subset).mkdir(parents=True)
         for number, part in enumerate((rows.head(70), rows.tail(-70))):
             part.write_parquet(folder / subset / f"train-{number:05}-of-00002.parquet")
@@ -39,12 +43,12 @@ def record(study: Study, dataset: str) -> dict[str, Any]:
     return json.loads((study.data / "03_primary" / f"{dataset}.json").read_text(encoding="utf-8"))
 
 
-def test_mixture_of_thoughts_runs_from_the_published_files_to_a_comparison(home: Path):
+def test_mixture_of_thoughts_runs_from_the_published_files_to_a_comparison(home: Path, corpus: Path):
     recipe = yaml.safe_load((PROJECT / "recipes" / "mixture_of_thoughts.yml").read_text(encoding="utf-8"))
     params = recipe["run"]["params"]
     assert params["model"]["base"] == "Qwen/Qwen2.5-0.5B"
     assert params["warmup"]["proxy"]["checkpoints"] == 15
-    params["ingest"]["folder"] = str(published_files(home))
+    params["ingest"]["folder"] = str(published_files(home, corpus))
     params["model"]["base"] = str(untrained_model(home / "model").path)
     params["warmup"]["proxy"].update(batch=8, lr=0.001)
     params["finetune"].update(batch=8, epochs=1)
@@ -73,3 +77,58 @@ def test_mixture_of_thoughts_runs_from_the_published_files_to_a_comparison(home:
     )
     for figure in ("trajectories.png", "trajectories_of_examples.png", "clusters.png", "trajectories.json"):
         assert (study.data / "08_reporting" / "figures" / figure).stat().st_size > 1000
+
+
+def evaluation_files(home: Path) -> Path:
+    """The folder `eval` of LESS's scripts in small: 3 subjects x 2, 2 tasks x 3, 2 languages x 1."""
+    folder = home / "less_eval"
+    for name in ("mmlu/dev", "bbh", "tydiqa"):
+        (folder / name).mkdir(parents=True)
+    for subject in ("anatomy", "virology", "world_religions"):
+        lines = [f"Which of {subject}?,a{n},b{n},c{n},d{n},{'AB'[n]}" for n in range(2)]
+        (folder / "mmlu" / "dev" / f"{subject}_dev.csv").write_text("\n".join(lines))
+    text = "Count.\n\n" + "\n\n".join(f"Q: How many, {n}?\nA: Let's think. So {n}." for n in range(3))
+    (folder / "bbh" / "bbh-three-shot.json").write_text(json.dumps({"navigate": text, "snarks": text + "!"}))
+    row = {"context": "Maly grows barley.", "question": "What grows in Maly?", "answers": [{"text": "barley"}]}
+    (folder / "tydiqa" / "one-shot.json").write_text(json.dumps({"english": [row], "finnish": [row]}))
+    return folder
+
+
+def test_less_runs_from_its_data_and_targets_to_a_comparison(home: Path, corpus: Path):
+    recipe = yaml.safe_load((PROJECT / "recipes" / "less.yml").read_text(encoding="utf-8"))
+    params = recipe["run"]["params"]
+    assert params["model"]["base"] == "meta-llama/Llama-2-7b-hf"
+    assert params["warmup"]["less"]["lora"]["r"] == 128
+    params["ingest"]["folder"] = str(corpus)
+    evaluation = evaluation_files(home)
+    for target in params["targets"]["sets"].values():
+        target["files"] = target["files"].replace("data/01_raw/less_eval", str(evaluation))
+    params["model"]["base"] = str(untrained_model(home / "model").path)
+    params["warmup"]["less"].update(batch=4, lr=0.001)
+    params["finetune"].update(batch=8, epochs=1)
+    params["split"].update(validation_share=0.05, held_out_share=0.05)
+    params["machine"]["micro_batch"] = 4
+    params["arms"] = {"random": {"seeds": 2}} | {name: {"seeds": 1} for name in params["arms"] if name != "random"}
+    (home / "less.yml").write_text(yaml.safe_dump(recipe))
+    study = Study(home / "less_study")
+    study.folder.mkdir()
+    study.kedro("run", "--config", str(home / "less.yml"), "--env", "test")
+
+    comparison = pd.read_parquet(study.data / "08_reporting" / "comparison.parquet")
+    assert set(comparison.arm) == {"random", "less", "less_mmlu", "less_tydiqa", "less_bbh"}
+    subtasks = record(study, "scores")["parts"]
+    table = pl.read_parquet(next(study.data.glob("03_primary/scores/*/scores.parquet")))
+    expected = {"mmlu/anatomy", "mmlu/virology", "mmlu/world_religions", "bbh/navigate", "bbh/snarks"}
+    assert set(table.columns) == expected | {"tydiqa/english", "tydiqa/finnish", "example_id"}
+    assert len(subtasks) == 4
+    pool = table.height
+    for target in ("all", "mmlu", "tydiqa", "bbh"):
+        (file,) = study.data.glob(f"03_primary/selected_data/*/selected_data/{target}/top_p0.05.jsonl")
+        assert len(file.read_text(encoding="utf-8").splitlines()) == pool * 5 // 100
+    mixes = {arm: pd.read_parquet(study.data / f"03_primary/arms/{arm}/training_mix.parquet") for arm in comparison.arm}
+    assert {len(mix[mix.seed == 0]) for mix in mixes.values()} == {pool * 5 // 100}
+    assert set(mixes["less_mmlu"].example_id) != set(mixes["less_bbh"].example_id)
+    assert (study.data / "08_reporting" / "figures" / "influence.png").stat().st_size > 1000
+    diagnostics = pd.read_csv(study.data / "08_reporting" / "influence_diagnostics.csv")
+    assert diagnostics.measure.str.startswith("momentum share").sum() == 4
+    assert set(pd.read_csv(study.data / "08_reporting" / "influence_examples.csv").target) == {"mmlu", "tydiqa", "bbh"}

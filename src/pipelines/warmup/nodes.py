@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from winnow.checkpoints import steps_in
+from winnow.checkpoints import optimizer_layout, steps_in
 from winnow.errors import BadSetting, MissingResource
 from winnow.params import Machine, ModelParams, WarmupParams
 from winnow.pretrained import folder_fingerprint, record_pretrained
@@ -66,11 +66,10 @@ def _fingerprint_of_checkpoints(params: WarmupParams) -> str:
     steps = steps_in(folder) if folder.is_dir() else []
     if not steps:
         raise MissingResource(f"`warmup.<name>.from` is {folder}, where no `checkpoint-<step>` folder is.")
-    if params.moments and not any((folder / f"checkpoint-{step}" / "optimizer.pt").exists() for step in steps):
+    if params.moments and not any(optimizer_layout(folder / f"checkpoint-{step}") for step in steps):
         raise BadSetting(
-            f"No checkpoint in {folder} has an optimizer.pt: weights were saved alone, or in parts by DeepSpeed or "
-            "FSDP, which are not read. Loss trajectories need "
-            "no more: set `warmup.<name>.moments` to false."
+            f"No checkpoint in {folder} has the state of an optimizer (optimizer.pt, or folders of DeepSpeed or FSDP): "
+            "weights were saved alone. Loss trajectories need no more: set `warmup.<name>.moments` to false."
         )
     digest = hashlib.sha256()
     for step in steps:

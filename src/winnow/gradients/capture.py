@@ -18,7 +18,8 @@ from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from winnow.errors import BadInput
-from winnow.gradients.blocks import Block, is_experts, is_linear, is_router
+from winnow.gradients.adapters import adapted, plain_adapter
+from winnow.gradients.blocks import Block, is_experts, is_router
 
 # Takes a block and the gradients of all examples of the batch for it [rows, elements]; it may write into them.
 Sink = Callable[[Block, torch.Tensor], None]
@@ -33,7 +34,9 @@ class Capture:
         self._of: dict[str, list[Block]] = defaultdict(list)
         for block in blocks:
             self._of[block.parameter].append(block)
-        owners = {name.rpartition(".")[0] for name in self._of}
+        self._adapters = {path: found for path, module in model.named_modules() if (found := self._fused(path, module))}
+        fused = {f"{path}.{part}.{self._adapters[path]}" for path in self._adapters for part in ("lora_A", "lora_B")}
+        owners = {name.rpartition(".")[0] for name in self._of} - fused | set(self._adapters)
         self._modules = [(path, module) for path, module in model.named_modules() if path in owners]
         self._rows, self._length = 0, 1
         self._sink: Sink | None = None
@@ -54,7 +57,7 @@ class Capture:
         with ExitStack() as undo, _frozen(self.model):
             for path, module in self._modules:
                 self._attach(path, module, undo)
-            if any(not is_linear(module) for _, module in self._modules):
+            if any(is_router(module) or is_experts(module) for _, module in self._modules):
                 embedding = self.model.get_input_embeddings()
                 undo.callback(embedding.register_forward_hook(_require_grad).remove)
             yield
@@ -63,9 +66,17 @@ class Capture:
             if block not in self._emitted:
                 self._emit(block, torch.zeros(rows, block.size, device=device))
 
+    def _fused(self, path: str, module: nn.Module) -> str | None:
+        """The adapter of a layer whose whole adapter is captured, and nothing else of it."""
+        name = plain_adapter(module)
+        wanted = [f"{path}.lora_{part}.{name}.weight" in self._of for part in "AB"]
+        base = [f"{path}.base_layer.{part}" in self._of for part in ("weight", "bias")]
+        return name if name is not None and all(wanted) and not any(base) else None
+
     def _attach(self, path: str, module: nn.Module, undo: ExitStack) -> None:
-        if is_experts(module):
-            module.forward = partial(self._experts, path, module)
+        if path in self._adapters or is_experts(module):
+            step = self._adapted if path in self._adapters else self._experts
+            module.forward = partial(step, path, module)
             undo.callback(module.__dict__.pop, "forward")
         else:
             undo.callback(module.register_forward_hook(partial(self._after_forward, path)).remove)
@@ -87,6 +98,24 @@ class Capture:
                 else:
                     pair = (x, d) if isinstance(module, Conv1D) else (d, x)
                     gradient = torch.bmm(pair[0].transpose(1, 2), pair[1]).flatten(1)
+                self._add(block, gradient, is_last=self._uses[path] == 0)
+
+    def _adapted(self, path: str, module: nn.Module, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """The forward pass of a layer with a low-rank adapter, in one step."""
+        self._uses[path] += 1
+        shape = x.shape
+        return adapted(module, self._adapters[path], x, partial(self._after_adapter, path, module, shape))
+
+    def _after_adapter(
+        self, path: str, module: Any, shape: torch.Size, x: torch.Tensor, d: torch.Tensor, *parts: torch.Tensor
+    ) -> None:
+        tensors = (x, d, *parts)
+        x, d, inner, pulled = (self._by_example(path, tensor.view(*shape[:-1], -1)) for tensor in tensors)
+        self._uses[path] -= 1
+        name = self._adapters[path]
+        for part, left, right in (("lora_B", d, inner * module.scaling[name]), ("lora_A", pulled, x)):
+            for block in self._of[f"{path}.{part}.{name}.weight"]:
+                gradient = torch.bmm(left.transpose(1, 2), right).flatten(1)
                 self._add(block, gradient, is_last=self._uses[path] == 0)
 
     def _by_example(self, path: str, tensor: torch.Tensor) -> torch.Tensor:

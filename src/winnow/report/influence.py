@@ -88,6 +88,8 @@ def draw_diagnostics(
         spread.legend(title="target")
         against.set(xlabel="supervised tokens", ylabel="score", title="score against length")
         against.set_xscale("log")
+        for formatter in (against.xaxis.set_major_formatter, against.xaxis.set_minor_formatter):
+            formatter(lambda value, _: f"{value:g}")
         _draw_agreement(figure, agreeing, tables)
         return drawn(figure)
 

@@ -8,45 +8,22 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from winnow.errors import BadInput
+from winnow.training.optimizer_layouts import KINDS, read_optimizer
 
 MOMENTS = "moments.safetensors"
 ADAPTER = "adapter_model.safetensors"
-_KINDS = ("exp_avg", "exp_avg_sq")
-
-
-def optimizer_order(model: torch.nn.Module) -> list[str]:
-    """Names of the trained parameters in the order in which the Trainer hands them to its optimizer."""
-    decayed = set(Trainer.get_decay_parameter_names(None, model))
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return [name for name in names if name in decayed] + [name for name in names if name not in decayed]
 
 
 def keep_moments(checkpoint: Path, model: torch.nn.Module, target: Path | None = None) -> None:
-    """Write what `optimizer.pt` holds under the parameters' names; it is loaded without its code."""
-    saved = torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True)
-    state = saved["state"]
-    names = optimizer_order(model)
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    found = [tuple(state[number][_KINDS[0]].shape) for number in sorted(state)]
-    if found != [shapes[name] for name in names]:
-        raise BadInput(
-            f"{checkpoint / 'optimizer.pt'} has moments of {len(found)} parameters whose shapes are not those of the "
-            f"{len(names)} that are trained. The optimizer grouped them in another way, or the base model is another."
-        )
-    tensors = {
-        f"{kind}.{name}": state[number][kind].contiguous()
-        for number, name in zip(sorted(state), names, strict=True)
-        for kind in _KINDS
-    }
-    group: dict[str, Any] = next(iter(saved["param_groups"]), {})
-    settings = {name: group[name] for name in ("betas", "eps") if name in group}
+    """Write the optimizer's moments under the parameters' names, whatever trainer saved them."""
+    state = read_optimizer(checkpoint, model)
+    tensors = {f"{kind}.{name}": moments[kind] for name, moments in state.moments.items() for kind in KINDS}
     file = (target or checkpoint) / MOMENTS
     scratch = file.with_suffix(".writing")
-    metadata = {"step": str(int(state[min(state)]["step"])), "optimizer": json.dumps(settings)}
-    save_file(tensors, scratch, metadata=metadata)
+    save_file(tensors, scratch, metadata={"step": str(state.step), "optimizer": json.dumps(state.settings)})
     scratch.replace(file)
 
 
@@ -55,7 +32,7 @@ def load_moments(folder: Path) -> tuple[int, dict[str, dict[str, torch.Tensor]]]
     with safe_open(folder / MOMENTS, framework="pt") as file:
         step = int(file.metadata()["step"])
         names = sorted({key.split(".", 1)[1] for key in file.keys()})  # noqa: SIM118
-        return step, {name: {kind: file.get_tensor(f"{kind}.{name}") for kind in _KINDS} for name in names}
+        return step, {name: {kind: file.get_tensor(f"{kind}.{name}") for kind in KINDS} for name in names}
 
 
 def optimizer_settings(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from winnow.checkpoints import steps_in
+from winnow.checkpoints import optimizer_layout, steps_in
 from winnow.params import WarmupParams
 from winnow.records.tokenizer import load_tokenizer
 from winnow.records.tokens import TokenTable
@@ -54,7 +54,7 @@ def _adopt(target: Work, folder: Path, base: Finished, params: WarmupParams) -> 
     for step in steps:
         checkpoint = folder / f"checkpoint-{step}"
         model = load_checkpoint(model, checkpoint)
-        if params.moments and (checkpoint / "optimizer.pt").exists():
+        if params.moments and optimizer_layout(checkpoint) is not None:
             kept = target.path / f"checkpoint-{step}"
             kept.mkdir(parents=True, exist_ok=True)
             for name, parameter in model.named_parameters():
