@@ -7,6 +7,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from winnow.commands.export import export, merge_files
+from winnow.commands.gradients import export_gradients, import_gradients
 from winnow.commands.recipes import recipes
 from winnow.commands.run import choosing_options, run_options
 
@@ -66,3 +67,5 @@ cli.add_command(click.Command("run", params=run_options(), callback=_run, help=R
 cli.add_command(recipes)
 cli.add_command(merge_files)
 cli.add_command(export)
+cli.add_command(export_gradients)
+cli.add_command(import_gradients)

@@ -17,6 +17,7 @@ from pipelines import requested
 from pipelines.arms import ARMS
 from winnow.errors import BadSetting
 from winnow.pipeline_registry import known_arms, register_pipelines
+from winnow.registration import parameters
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir())
@@ -102,8 +103,29 @@ def test_arms_asked_for_are_compared_with_each_other_and_no_others(monkeypatch: 
 
 
 def test_an_unknown_arm_is_refused_with_the_known_ones():
-    with pytest.raises(BadSetting, match="Known arms: all, base, length, random"):
-        known_arms(["random", "randm"])
+    with pytest.raises(BadSetting, match="Known arms: all, base, length, less, random"):
+        known_arms(["random", "randm"], parameters())
+
+
+def test_an_arm_for_one_target_needs_a_declared_target_and_settings():
+    given = {"targets": {"sets": {"bbh": {"files": "x"}}}, "arms": {"less_bbh": {}, "less_mmlu": {}}}
+    assert known_arms(["less", "less_bbh"], given) == ("less", "less_bbh")
+    with pytest.raises(BadSetting, match=r"'less_mmlu' has no target: `targets\.sets` has bbh"):
+        known_arms(["less_mmlu"], given)
+    with pytest.raises(BadSetting, match=r"Add `arms\.less_bbh"):
+        known_arms(["less_bbh"], {**given, "arms": {}})
+    assert {"less_math", "less_code", "less_science"} <= set(register_pipelines())
+
+
+def test_the_direct_mode_has_no_store(monkeypatch: pytest.MonkeyPatch):
+    direct = {**parameters(), "influence": {"mode": "direct"}}
+    monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: direct)
+    registered = register_pipelines()
+    assert "gradients" not in registered
+    datasets = {name for node in registered["less"].nodes for name in (*node.inputs, *node.outputs)}
+    assert "scores" in datasets
+    assert not {"train_gradients", "validation_gradients"} & datasets
+    assert all(name.startswith("params:") for name in registered["less"].inputs())
 
 
 def test_kedro_sees_the_same_names():

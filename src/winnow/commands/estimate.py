@@ -15,6 +15,8 @@ _PROPORTIONAL = {"base": ("model.steps", "model.batch", "model.length"), "fabric
 _ALIKE = {
     "evaluate": ("decoding", "limit"),
     "finetune": ("method", "precision"),
+    "gradients": ("split", "projection", "feature"),
+    "scores": ("mode",),
     "base": ("model.hidden", "model.layers"),
 }
 

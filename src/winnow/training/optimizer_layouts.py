@@ -28,7 +28,7 @@ from winnow.checkpoints import optimizer_layout
 from winnow.errors import BadInput
 
 KINDS = ("exp_avg", "exp_avg_sq")
-_WRAPPERS = ("module.", "_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
+_WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
 _STATE_KEY = re.compile(r"(?:^|\.)state\.(?P<name>.+)\.(?P<kind>exp_avg|exp_avg_sq|step)$")
 _SAFE = {
     ("collections", "OrderedDict"): collections.OrderedDict,
@@ -123,7 +123,8 @@ def _by_rank(checkpoint: Path, _: torch.nn.Module) -> OptimizerState:
     ranks = [_load(file)["optimizer_state_dict"] for file in files]
     model_file = min(folder.glob("*_model_states.pt"), key=lambda path: _numbers(path.name))
     shapes: Sequence[Mapping[str, torch.Size]] = _load(model_file)["param_shapes"]
-    whole = ranks[0]["zero_stage"] == 3
+    # The stage's number may be an object of DeepSpeed's own; the keys differ, too.
+    whole = "base_optimizer_state" not in ranks[0]
     bases = [rank["optimizer_state_dict"] if whole else rank["base_optimizer_state"] for rank in ranks]
     groups = [[base["state"][number] for number in sorted(base["state"])] for base in bases]
     states: dict[str, dict[str, Any]] = {}
@@ -171,7 +172,7 @@ def _assembled(states: Mapping[str, Mapping[str, Any]], groups: Sequence[Mapping
 def _bare(name: str) -> str:
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")
-    return name
+    return name.removeprefix("module.")
 
 
 def _numbers(name: str) -> list[int]:
