@@ -103,7 +103,7 @@ def test_less_runs_from_its_data_and_targets_to_a_comparison(home: Path, corpus:
     evaluation = evaluation_files(home)
     for target in params["targets"]["sets"].values():
         target["files"] = target["files"].replace("data/01_raw/less_eval", str(evaluation))
-    params["model"]["base"] = str(untrained_model(home / "model").path)
+    params["model"]["base"] = str(untrained_model(home / "less_model").path)
     params["warmup"]["less"].update(batch=4, lr=0.001)
     params["finetune"].update(batch=8, epochs=1)
     params["split"].update(validation_share=0.05, held_out_share=0.05)
