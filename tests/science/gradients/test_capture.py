@@ -115,6 +115,16 @@ def test_padding_has_no_effect():
     assert relative_error({name: gradient[:5] for name, gradient in beside.items()}, alone) < 1e-10
 
 
+@pytest.mark.parametrize("name", ["qwen2", "olmoe"])
+def test_the_order_of_a_batch_has_no_effect(name: str):
+    model = make_model(name, torch.float64, lora=name == "qwen2")
+    blocks, rows = find_blocks(model), make_rows(6)
+    order = [4, 0, 5, 2, 1, 3]
+    found, _ = by_hooks(model, blocks, rows)
+    shuffled, _ = by_hooks(model, blocks, [rows[place] for place in order])
+    assert relative_error(shuffled, {block: gradient[order] for block, gradient in found.items()}) < 1e-10
+
+
 def test_logits_of_large_vocabularies_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch):
     model = make_model("llama", torch.float64)
     blocks, rows = find_blocks(model), make_rows(5)
