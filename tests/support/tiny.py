@@ -24,6 +24,7 @@ from winnow.params import (
     FabricateParams,
     IngestParams,
     Machine,
+    SelectionParams,
     SplitParams,
     TokenizeParams,
 )
@@ -47,7 +48,7 @@ class Tiny:
 
     def mix(self, seeds: int, rows: int = 24) -> pd.DataFrame:
         weights = weigh_random(self.tokens, ArmParams(seeds=seeds))
-        return mix_at_budget(weights, self.tokens, BudgetParams(rows=rows))
+        return mix_at_budget(weights, self.tokens, BudgetParams(rows=rows), SelectionParams())
 
 
 def make_tiny(root: Path) -> Tiny:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import polars as pl
-from scipy.stats import spearmanr
 
 from winnow.report.canvas import blank, colors, drawn, styled
 
@@ -140,4 +139,6 @@ def _lengths(ids: pl.Series, lengths: pl.DataFrame) -> np.ndarray:
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> float:
     """NaN where one of them does not vary."""
+    from scipy.stats import spearmanr
+
     return float(spearmanr(one, other).statistic) if np.ptp(one) and np.ptp(other) else float("nan")
