@@ -13,7 +13,7 @@ from winnow.pretrained import folder_fingerprint, record_pretrained
 from winnow.stages import Finished, locate, require_build
 from winnow.workers.launch import launch_missing
 
-REVISION = 2
+REVISION = 3
 
 
 def use_own_base(params: WarmupParams, machine: Machine) -> Finished:

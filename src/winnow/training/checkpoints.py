@@ -15,6 +15,7 @@ from winnow.training.optimizer_layouts import KINDS, read_optimizer
 
 MOMENTS = "moments.safetensors"
 ADAPTER = "adapter_model.safetensors"
+_STATE = "optimizer"
 
 
 def keep_moments(checkpoint: Path, model: torch.nn.Module, target: Path | None = None) -> None:
@@ -23,14 +24,15 @@ def keep_moments(checkpoint: Path, model: torch.nn.Module, target: Path | None =
     tensors = {f"{kind}.{name}": moments[kind] for name, moments in state.moments.items() for kind in KINDS}
     file = (target or checkpoint) / MOMENTS
     scratch = file.with_suffix(".writing")
-    save_file(tensors, scratch, metadata={"step": str(state.step), "optimizer": json.dumps(state.settings)})
+    # One entry only: the order of several differs from file to file.
+    save_file(tensors, scratch, metadata={_STATE: json.dumps({"step": state.step, **state.settings})})
     scratch.replace(file)
 
 
 def load_moments(folder: Path) -> tuple[int, dict[str, dict[str, torch.Tensor]]]:
     """Optimizer steps so far, and for each parameter its `exp_avg` and `exp_avg_sq`."""
     with safe_open(folder / MOMENTS, framework="pt") as file:
-        step = int(file.metadata()["step"])
+        step = int(json.loads(file.metadata()[_STATE])["step"])
         names = sorted({key.split(".", 1)[1] for key in file.keys()})  # noqa: SIM118
         return step, {name: {kind: file.get_tensor(f"{kind}.{name}") for kind in KINDS} for name in names}
 
@@ -38,7 +40,8 @@ def load_moments(folder: Path) -> tuple[int, dict[str, dict[str, torch.Tensor]]]
 def optimizer_settings(folder: Path) -> dict[str, Any]:
     """`betas` and `eps` of the optimizer whose moments these are, where it told them."""
     with safe_open(folder / MOMENTS, framework="pt") as file:
-        return dict(json.loads(file.metadata().get("optimizer", "{}")))
+        state = json.loads(file.metadata()[_STATE])
+        return {name: value for name, value in state.items() if name != "step"}
 
 
 def is_adapter(checkpoint: Path) -> bool:
