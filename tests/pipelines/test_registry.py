@@ -117,6 +117,17 @@ def test_an_arm_for_one_target_needs_a_declared_target_and_settings():
     assert {"less_math", "less_code", "less_science"} <= set(register_pipelines())
 
 
+def test_a_small_selector_has_tokens_of_its_own_and_the_target_keeps_its(monkeypatch: pytest.MonkeyPatch):
+    given = parameters()
+    own = {**given["warmup"], "less": {**given["warmup"]["less"], "base": "some/small-model"}}
+    monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: {**given, "warmup": own})
+    nodes = {node.name: node for node in register_pipelines()["less"].nodes}
+    assert {"less_tokens", "less_base_model"} <= set(nodes["train_gradients"].inputs)
+    assert "less_base_model" in nodes["tokenize_targets"].inputs
+    assert "tokens" in nodes["less.mix"].inputs
+    assert "tokens" in nodes["less.finetune"].inputs
+
+
 def test_the_direct_mode_has_no_store(monkeypatch: pytest.MonkeyPatch):
     direct = {**parameters(), "influence": {"mode": "direct"}}
     monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: direct)

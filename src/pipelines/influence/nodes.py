@@ -58,6 +58,7 @@ def score(
             "targets": {step: str(validation.path) for step, (_, validation) in sides.items()},
             "labels": _labels(targets),
             "per_row": per_row,
+            "data": {"train": _tokens(train_gradients), "targets": _tokens(validation_gradients)},
         }
         launch_missing("scores", task, missing, machine.one_process())
     return _opened(places, weights)
@@ -157,6 +158,11 @@ def read_scores(scores: FinishedParts) -> pl.DataFrame:
     """The checkpoints' tables, weighed and summed."""
     tables = {step: part.scan(TABLE).collect() for step, part in scores.parts.items()}
     return weighted_scores(tables, scores.summary["weights"])
+
+
+def _tokens(gradients: FinishedParts) -> str:
+    """The fingerprint of the rows that features were collected of."""
+    return next(iter(gradients.parts.values())).inputs["tokens"]
 
 
 def _labels(targets: Finished) -> dict[str, str]:

@@ -113,6 +113,16 @@ def require_comparable(one: FeatureStore, other: FeatureStore) -> None:
             )
 
 
+def require_data(store: FeatureStore, data: str) -> None:
+    """Refuse a store of other rows than those of the table that ``data`` is the fingerprint of."""
+    found = store.manifest["made_with"].get("data")
+    if found != data:
+        raise BadInput(
+            f"The features in {store.folder} are of other data (tokens {found}) than asked for ({data}). Run the stage "
+            "`gradients` for this data."
+        )
+
+
 def write_shard(path: Path, rows: Encoded, losses: np.ndarray) -> None:
     """One shard's file."""
     numbers = {"norm": rows.norm, "scale": rows.scale, "loss": losses.astype(np.float32)}

@@ -29,13 +29,13 @@ def mean_unit_gradients(
         parts: list[tuple[Block, torch.Tensor]] = []
         gradients(rows, lambda block, gradient: parts.append((block, gradient)))  # noqa: B023
         norm = torch.stack([part.square().sum(dim=1) for _, part in parts]).sum(dim=0).sqrt()
-        good = torch.isfinite(norm) & (norm > 0)
-        rejected += [row.example_id for row, fine in zip(rows, torch.isfinite(norm).tolist(), strict=True) if not fine]
+        good = torch.isfinite(norm)
+        rejected += [row.example_id for row, fine in zip(rows, good.tolist(), strict=True) if not fine]
         place = torch.tensor([names.index(labels[row.example_id]) for row in rows], device=norm.device)[good]
         np.add.at(counts, place.cpu().numpy(), 1)
         for block, part in parts:
             total = sums.setdefault(block.name, torch.zeros(len(names), block.size, device=norm.device))
-            total.index_add_(0, place, part[good] / norm[good, None])
+            total.index_add_(0, place, part[good] / torch.where(norm == 0, 1.0, norm)[good, None])
     kept = [number for number in range(len(names)) if counts[number]]
     divisor = torch.from_numpy(counts[kept]).float()
     means = {name: total[kept] / divisor.to(total.device)[:, None] for name, total in sums.items()}

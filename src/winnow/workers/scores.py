@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from winnow.errors import NothingToTrainOn
-from winnow.gradients.store import FeatureStore, require_comparable
+from winnow.gradients.store import FeatureStore, require_comparable, require_data
 from winnow.influence.scores import mean_queries, score_store, unit_rows
 from winnow.stages import Work, table_fingerprint
 from winnow.workers.gradients import use_threads
@@ -28,6 +28,8 @@ def work(worker: Worker) -> dict[str, Any]:
         start = time.monotonic()
         train, targets = (FeatureStore(Path(task[side][step])) for side in ("train", "targets"))
         require_comparable(train, targets)
+        for side, store in (("train", train), ("targets", targets)):
+            require_data(store, task["data"][side])
         names, features = targets.features()
         unit = unit_rows(features)
         means = mean_queries(unit, [labels[name] for name in names])

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from winnow.errors import BadInput, StaleOutput
 from winnow.gradients.quantize import BITS, FLOATS, decode, encode, pack, row_bytes, unpack
-from winnow.gradients.store import FeatureStore, Shard, require_comparable, seal_store, write_shard
+from winnow.gradients.store import FeatureStore, Shard, require_comparable, require_data, seal_store, write_shard
 from winnow.influence.scores import Queries, mean_queries, score_store, unit_rows
 from winnow.stages import Work, locate
 
@@ -134,6 +134,13 @@ def test_a_store_tells_what_is_not_in_it_and_what_was_changed(tmp_path: Path):
         store.verify()
     with pytest.raises(StaleOutput, match="holds no manifest"):
         FeatureStore(tmp_path)
+
+
+def test_features_of_other_data_are_refused(tmp_path: Path):
+    store = make_store(tmp_path, normal(3, 64), "1-bit", data="abc")
+    require_data(store, "abc")
+    with pytest.raises(BadInput, match=r"of other data \(tokens abc\) than asked for \(xyz\)"):
+        require_data(store, "xyz")
 
 
 @pytest.mark.parametrize("name", ["projection", "model", "tokenizer", "template"])
