@@ -431,7 +431,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300, help="of the byte-level models' training")
-    parser.add_argument("--pool", type=int, default=2000, help="rows per subset")
+    parser.add_argument("--pool", type=int, default=1100, help="rows per subset")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--peak", type=float, default=790.0, help="the GPU's dense TFLOP/s")
     parser.add_argument("--data-root", type=Path, default=Path(__file__).resolve().parents[1] / "data")
