@@ -95,9 +95,9 @@ def test_repeats_are_passed_over_and_the_budget_is_filled(deduplicate: str, expe
     edited = [*LONG[:30], 7, *LONG[31:]]
     rows = {"a": LONG, "copy": LONG, "edited": edited, "other": LONG[::-1], "short": [1, 2], "tail": [1, 2]}
     ranking, pool = ranking_of(list(rows))
-    is_repeat = repeats_of_chosen(table_of(rows), SelectionParams(deduplicate=deduplicate))
+    is_repeat = repeats_of_chosen(lambda: table_of(rows), SelectionParams(deduplicate=deduplicate))
     assert take(ranking, pool, BudgetParams(rows=3), is_repeat)["example_id"].tolist() == expected
-    is_repeat = repeats_of_chosen(table_of(rows), SelectionParams(deduplicate=deduplicate))
+    is_repeat = repeats_of_chosen(lambda: table_of(rows), SelectionParams(deduplicate=deduplicate))
     assert take(ranking, pool, BudgetParams(tokens=39), is_repeat)["example_id"].tolist() == expected
 
 
@@ -105,7 +105,9 @@ def test_near_is_the_share_of_common_runs_of_five_tokens():
     """One changed token of 60 spoils 5 of 56 runs: 51 in common of 61 different ones, 0.836."""
     rows = {"a": LONG, "edited": [*LONG[:30], 7, *LONG[31:]]}
     for similarity, repeat in ((0.83, True), (0.84, False)):
-        is_repeat = repeats_of_chosen(table_of(rows), SelectionParams(deduplicate="near", similarity=similarity))
+        is_repeat = repeats_of_chosen(
+            lambda: table_of(rows), SelectionParams(deduplicate="near", similarity=similarity)
+        )
         assert not is_repeat("a")
         assert is_repeat("edited") is repeat
 
@@ -117,6 +119,6 @@ def test_near_repeats_are_found_whatever_their_text():
         ids = random.integers(0, 1000, 80).tolist()
         rows[f"{number}"] = ids
         rows[f"{number}-near"] = [*ids[:76], 1, 2, 3, 4]
-    is_repeat = repeats_of_chosen(table_of(rows), SelectionParams(deduplicate="near"))
+    is_repeat = repeats_of_chosen(lambda: table_of(rows), SelectionParams(deduplicate="near"))
     found = {name for name in rows if is_repeat(name)}
     assert found == {name for name in rows if name.endswith("near")}

@@ -1,6 +1,7 @@
 """Scores of every training row for every subtask, what they select, and how far they can be trusted."""
 
 import time
+from functools import cache, partial
 
 import pandas as pd
 import polars as pl
@@ -130,7 +131,7 @@ def write_selected_files(
             return finished
         pool = tokens.scan("lengths").filter(pl.col("split") == "train").collect()
         table = read_scores(scores).join(pool.select("example_id"), on="example_id")
-        rows = TokenTable.open(tokens.path, "train")
+        rows = cache(partial(TokenTable.open, tokens.path, "train"))
 
         def choose(ranking: pd.DataFrame) -> pd.DataFrame:
             return take(ranking, pool.to_pandas(), budget, repeats_of_chosen(rows, selection))

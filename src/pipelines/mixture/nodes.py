@@ -1,6 +1,7 @@
 """From a strategy's ranking to the rows that are trained on, for every seed of an arm."""
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import pandas as pd
 import polars as pl
@@ -75,7 +76,7 @@ def mix_everything(weights: pd.DataFrame, tokens: Finished) -> pd.DataFrame:
 def _mix(
     weights: pd.DataFrame, tokens: Finished, budget: BudgetParams | None, selection: SelectionParams
 ) -> pd.DataFrame:
-    pool, rows = _lengths(tokens, "train"), TokenTable.open(tokens.path, "train")
+    pool, rows = _lengths(tokens, "train"), cache(partial(TokenTable.open, tokens.path, "train"))
     mixes = {
         seed: take(ranking, pool, budget, repeats_of_chosen(rows, selection))
         for seed, ranking in weights.groupby("seed")

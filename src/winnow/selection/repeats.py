@@ -18,11 +18,11 @@ BANDS, PER_BAND = 16, 4
 IsRepeat = Callable[[str], bool]
 
 
-def repeats_of_chosen(tokens: TokenTable, params: SelectionParams) -> IsRepeat | None:
+def repeats_of_chosen(open_tokens: Callable[[], TokenTable], params: SelectionParams) -> IsRepeat | None:
     """A function that says whether a row repeats one it was asked for before; None where repeats are welcome."""
     if params.deduplicate == "none":
         return None
-    return _Exact(tokens) if params.deduplicate == "exact" else _Near(tokens, params.similarity)
+    return _Exact(open_tokens()) if params.deduplicate == "exact" else _Near(open_tokens(), params.similarity)
 
 
 class _Exact:
