@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 
 import torch
+from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -51,14 +52,20 @@ def is_experts(module: nn.Module) -> bool:
     return plain and all(hasattr(module, name) for name in ("gate_up_proj", "down_proj", "act_fn", "num_experts"))
 
 
+def _is_merged_into_weight(module: nn.Module) -> bool:
+    """Whether an adapter's weights are multiplied with each other, and its layers are not passed through by tokens."""
+    return isinstance(module, ParamWrapper) or any(getattr(module, "use_dora", {}).values())
+
+
 def find_blocks(model: nn.Module, patterns: Sequence[str] | None = None) -> list[Block]:
     """The blocks in the order of `named_parameters`: those whose names match, or all that can be captured.
 
     Without patterns these are the adapter's where there is one, and else every linear layer's but the output head's.
     """
     kinds = {}
+    bare = tuple(f"{path}." for path, module in model.named_modules() if _is_merged_into_weight(module))
     for path, module in model.named_modules():
-        if is_linear(module) or is_router(module) or is_experts(module):
+        if (is_linear(module) or is_router(module) or is_experts(module)) and not path.startswith(bare):
             own = module.named_parameters(prefix=path, recurse=False)
             kinds.update({name: is_experts(module) for name, _ in own})
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
@@ -69,6 +76,11 @@ def find_blocks(model: nn.Module, patterns: Sequence[str] | None = None) -> list
             f"`gradients.parameters` is {list(patterns)}: "
             + (f"{lost[0]!r} belongs to no linear layer, router or experts. " if lost else "no parameter fits. ")
             + f"Names are those of the model, such as {next(iter(kinds), '')!r}."
+        )
+    if lost and any(map(_is_adapters, chosen)):
+        raise BadSetting(
+            f"{len(lost)} parameters of the adapter belong to no layer whose gradient is taken, {lost[0]!r} first (those "
+            "of `target_parameters` and of DoRA do not). Name others with `gradients.parameters`, or warm up without."
         )
     blocks: list[Block] = []
     for name in (name for name in chosen if name in kinds):

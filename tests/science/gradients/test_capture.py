@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -206,6 +207,27 @@ def test_names_that_fit_nothing_are_a_clear_error():
         find_blocks(model, ["*norm*"])
     assert left_out(model, find_blocks(model)) == []
     assert len(left_out(model, find_blocks(model, ["*lora_A*"]))) == 14
+
+
+def test_an_adapter_that_cannot_be_captured_whole_is_refused():
+    options = {"target_modules": ["q_proj"], "target_parameters": ["gate.weight"]}
+    model = get_peft_model(make_model("olmoe"), LoraConfig(task_type="CAUSAL_LM", r=2, **options))
+    with pytest.raises(BadSetting, match=r"parameters of the adapter belong to no layer.*gradients\.parameters"):
+        find_blocks(model)
+    blocks = find_blocks(model, ["*q_proj.lora_?.*"])
+    assert len(blocks) == 4
+    rows = make_rows(3)
+    assert relative_error(by_hooks(model, blocks, rows)[0], by_loop(model, blocks, rows)[0]) < 1e-5
+    assert left_out(model, blocks)
+
+
+def test_an_adapter_of_dora_is_refused():
+    config = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], use_dora=True)
+    model = get_peft_model(make_model("qwen2"), config)
+    with pytest.raises(BadSetting, match="6 parameters of the adapter belong to no layer"):
+        find_blocks(model)
+    with pytest.raises(BadSetting, match="belongs to no linear layer"):
+        find_blocks(model, ["*lora_A*"])
 
 
 def test_bf16_bodies_have_gradients_in_float32():
