@@ -79,8 +79,9 @@ def find_blocks(model: nn.Module, patterns: Sequence[str] | None = None) -> list
         )
     if lost and any(map(_is_adapters, chosen)):
         raise BadSetting(
-            f"{len(lost)} parameters of the adapter belong to no layer whose gradient is taken, {lost[0]!r} first (those "
-            "of `target_parameters` and of DoRA do not). Name others with `gradients.parameters`, or warm up without."
+            f"{len(lost)} parameters of the adapter belong to no layer whose gradient is taken, {lost[0]!r} first "
+            "(those of `target_parameters` and of DoRA do not). Name others with `gradients.parameters`, or warm up "
+            "without them."
         )
     blocks: list[Block] = []
     for name in (name for name in chosen if name in kinds):

@@ -53,6 +53,7 @@ class Capture:
         """
         self._rows, self._length, self._sink = rows, length, sink
         self._uses.clear()
+        self._sums.clear()
         self._emitted.clear()
         with ExitStack() as undo, _frozen(self.model):
             for path, module in self._modules:
@@ -64,7 +65,9 @@ class Capture:
         device = next(self.model.parameters()).device
         for block in self.blocks:
             if block not in self._emitted:
-                self._emit(block, torch.zeros(rows, block.size, device=device))
+                # A use whose output nothing was made of has no gradient; what the others gave is waiting.
+                waiting = self._sums.pop(block.name, None)
+                self._emit(block, torch.zeros(rows, block.size, device=device) if waiting is None else waiting)
 
     def _fused(self, path: str, module: nn.Module) -> str | None:
         """The adapter of a layer whose whole adapter is captured, and nothing else of it."""

@@ -170,6 +170,18 @@ def test_a_layer_used_twice_has_the_sum_of_its_uses():
         assert torch.allclose(found["inner.bias"][row], model.inner.bias.grad, atol=1e-12)
 
 
+def test_a_use_that_nothing_came_of_takes_nothing_away():
+    model = nn.Linear(4, 4).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    found: dict[str, torch.Tensor] = {}
+    with Capture(model, find_blocks(model)).to(lambda block, gradient: found.update({block.name: gradient}), 5):
+        loss = model(x).square().sum()
+        model(2 * x)
+        loss.backward()
+    expected = 2 * model(x).detach()
+    assert torch.allclose(found["bias"], expected, atol=1e-12)
+
+
 def test_ridge_regression_has_its_closed_form():
     """One layer, squared loss: the gradient of example i is 2 (w x_i - y_i) x_i."""
     torch.manual_seed(0)
