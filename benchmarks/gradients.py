@@ -109,10 +109,10 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def speed_model(device: str) -> tuple[torch.nn.Module, int]:
+def speed_model(device: str, vocabulary: int) -> tuple[torch.nn.Module, int]:
     torch.manual_seed(0)
     shape: dict[str, int] = {
-        "vocab_size": 32_000,
+        "vocab_size": vocabulary,
         "hidden_size": 512,
         "intermediate_size": 2048,
         "num_hidden_layers": 8,
@@ -128,7 +128,7 @@ def speed_model(device: str) -> tuple[torch.nn.Module, int]:
 
 def speed(options: argparse.Namespace) -> dict[str, object]:
     device = options.device
-    model, vocabulary = speed_model(device)
+    model, vocabulary = speed_model(device, options.vocabulary)
     rows = random_rows(options.rows, vocabulary, 100 if device == "cpu" else 400, 512 if device == "cpu" else 2048)
     lengths = [len(row.input_ids) for row in rows]
     tokens_at_once = 1024 if device == "cpu" else 32768
@@ -168,6 +168,7 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
         "tokens_per_row": round(float(np.mean(lengths)), 1),
         "parameters": sum(block.size for block in blocks),
         "dim": options.dim,
+        "vocabulary": vocabulary,
         "milliseconds_per_row": {name: round(value, 2) for name, value in per_row.items()},
         "projector_milliseconds_per_row": {
             f"{n} rows a call, {options.blocks} of {all_blocks} blocks timed": round(1000 * taken)
@@ -428,6 +429,7 @@ def main() -> None:
     parser.add_argument("what", choices=["speed", "fidelity", "double"])
     parser.add_argument("--rows", type=int, default=None, help="default: 192 for speed, 500 for fidelity")
     parser.add_argument("--dim", type=int, default=8192)
+    parser.add_argument("--vocabulary", type=int, default=32_000, help="151936 is that of Qwen2.5")
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300, help="of the byte-level models' training")
