@@ -84,7 +84,8 @@ def score_directly(
         "base_model": base_model.fingerprint,
         "checkpoints": checkpoints.fingerprint,
     }
-    decisive = {"feature", "adam", "parameters", "batch", "batch_tokens", "precision"}
+    # How shards are cut is no part of the result, but a pass that was killed is resumed by it.
+    decisive = {"feature", "adam", "parameters", "batch", "batch_tokens", "precision", "shard_rows"}
     settings = {**gradients.model_dump(mode="json", include=decisive), "mode": "direct"}
     root = machine.data_root / "03_primary"
     places = {step: locate(root, "scores", REVISION, {**settings, "step": int(step)}, inputs) for step in weights}

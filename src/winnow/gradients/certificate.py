@@ -25,7 +25,6 @@ def rows_that_fit(wanted: int, blocks: Sequence[Block]) -> int:
 
 def certify(
     gradients: ResponseGradients,
-    blocks: Sequence[Block],
     feature: Feature,
     projections: Sequence[Projection],
     kind: str,

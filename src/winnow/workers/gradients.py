@@ -165,7 +165,7 @@ def _certify(rows: Rows, collector: Collector, blocks: Sequence[Block], kind: st
     if all(target.is_committed(CERTIFICATE) for target in targets):
         return
     batches = rows.sample(rows_that_fit(rows.params.certificate_rows, blocks))
-    found = certify(collector.gradients, blocks, collector.feature, collector.projections, kind, batches)
+    found = certify(collector.gradients, collector.feature, collector.projections, kind, batches)
     for target, certificate in zip(targets, found, strict=True):
         target.commit(CERTIFICATE, partial(Path.write_text, data=json.dumps(certificate, indent=1)))
 
