@@ -47,6 +47,7 @@ from winnow.records.tokens import TokenRow
 
 COLUMNS = 100
 BATCH_ROWS, BATCH_TOKENS = 16, 2048
+POOL_ROWS = 4000
 
 
 def lora(model: torch.nn.Module, r: int) -> torch.nn.Module:
@@ -75,6 +76,13 @@ def random_rows(count: int, vocabulary: int, median: float, longest: int) -> lis
         TokenRow(str(n), random.integers(0, vocabulary, length).astype(np.int32), np.arange(length) >= length // 2)
         for n, length in enumerate(lengths)
     ]
+
+
+def batches_of_a_pool(rows: Sequence[TokenRow], wanted: int, tokens: int) -> list[list[TokenRow]]:
+    """Batches planned over a whole pool, every so many of them: a few rows alone would be padded far more."""
+    planned = planned_batches([len(row.input_ids) for row in rows], 64, tokens)
+    every = max(1, len(rows) // wanted)
+    return [[rows[n] for n in batch] for batch in planned[every // 2 :: every]]
 
 
 def gradient_loop(model: torch.nn.Module, rows: Sequence[TokenRow], device: str) -> Iterator[torch.Tensor]:
@@ -129,10 +137,11 @@ def speed_model(device: str, vocabulary: int) -> tuple[torch.nn.Module, int]:
 def speed(options: argparse.Namespace) -> dict[str, object]:
     device = options.device
     model, vocabulary = speed_model(device, options.vocabulary)
-    rows = random_rows(options.rows, vocabulary, 100 if device == "cpu" else 400, 512 if device == "cpu" else 2048)
+    pool = random_rows(POOL_ROWS, vocabulary, 100 if device == "cpu" else 400, 512 if device == "cpu" else 2048)
+    batches = batches_of_a_pool(pool, options.rows, 1024 if device == "cpu" else 32768)
+    rows = [row for batch in batches for row in batch]
+    np.random.default_rng(0).shuffle(rows)
     lengths = [len(row.input_ids) for row in rows]
-    tokens_at_once = 1024 if device == "cpu" else 32768
-    batches = [[rows[n] for n in batch] for batch in planned_batches(lengths, 64, tokens_at_once)]
     blocks = find_blocks(model)
     moments = random_moments(model)
     feature = Adam(AdamForm(), 10, moments, device)
@@ -427,9 +436,9 @@ def double(options: argparse.Namespace) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "fidelity", "double"])
-    parser.add_argument("--rows", type=int, default=None, help="default: 192 for speed, 500 for fidelity")
+    parser.add_argument("--rows", type=int, default=None, help="default: 96 for speed, 500 for fidelity")
     parser.add_argument("--dim", type=int, default=8192)
-    parser.add_argument("--vocabulary", type=int, default=32_000, help="151936 is that of Qwen2.5")
+    parser.add_argument("--vocabulary", type=int, default=151_936, help="default: that of Qwen2.5")
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300, help="of the byte-level models' training")
@@ -439,7 +448,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=Path(__file__).resolve().parents[1] / "data")
     options = parser.parse_args()
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-    options.rows = options.rows or (192 if options.what == "speed" else 500)
+    options.rows = options.rows or (96 if options.what == "speed" else 500)
     if options.what == "fidelity":
         for name, study in studies(options):
             for line in fidelity_of(name, study):

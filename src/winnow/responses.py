@@ -1,20 +1,23 @@
 """What a causal language model says of the supervised tokens of a batch, and of no others.
 
-Rows are padded on the right, without a mask where nothing is padded; logits are made where a label is, some at a time.
+Rows are padded on the right without a mask: attention is causal, so that no token sees the padding behind it, and has a
+faster kernel for that. Logits are made where a label is, some at a time; so is what the last layer's MLP adds, since
+attention has no further use for it.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from peft import PeftModel
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from winnow.records.tokens import TokenRow
 
-LOGIT_BYTES = 64 << 20
+LOGIT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Responses:
         causal = model.get_base_model() if isinstance(model, PeftModel) else model
         self.body = getattr(causal, causal.base_model_prefix)
         self.head = causal.get_output_embeddings()
+        self.last_mlp = _last_mlp(self.body)
         self.has_plain_head: bool | None = None
 
     def batch(self, rows: Sequence[TokenRow]) -> Batch:
@@ -57,7 +61,8 @@ class Responses:
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """What the head is given for each supervised token [n, hidden]."""
-        return self.body(**batch.inputs).last_hidden_state[batch.row, batch.place]
+        with _only_at(self.last_mlp, batch):
+            return self.body(**batch.inputs).last_hidden_state[batch.row, batch.place]
 
     def whole(self, batch: Batch) -> torch.Tensor:
         """Losses [n] by the model's full forward pass, for a model that scales or caps its logits."""
@@ -73,11 +78,8 @@ class Responses:
         ids = np.zeros((len(rows), lengths.max()), np.int64)
         for number, row in enumerate(rows):
             ids[number, : len(row.input_ids)] = row.input_ids
-        inputs = {"input_ids": torch.from_numpy(ids)}
-        if lengths.min() < lengths.max():
-            inputs["attention_mask"] = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).long()
         device = next(self.model.parameters()).device
-        return {**{name: tensor.to(device) for name, tensor in inputs.items()}, "use_cache": False}
+        return {"input_ids": torch.from_numpy(ids).to(device), "use_cache": False}
 
     @torch.no_grad()
     def _try_head(self, rows: Sequence[TokenRow]) -> bool:
@@ -90,9 +92,61 @@ class Responses:
         return torch.equal(self.head(hidden), self.model(**inputs).logits)
 
 
+def _last_mlp(body: nn.Module) -> nn.Module | None:
+    """The last layer's MLP; experts are left alone: they take all tokens or none."""
+    layers = [module for module in body.children() if isinstance(module, nn.ModuleList)]
+    mlp = getattr(layers[-1][-1], "mlp", None) if layers and len(layers[-1]) else None
+    return None if mlp is None or hasattr(mlp, "experts") else mlp
+
+
+@contextmanager
+def _only_at(mlp: nn.Module | None, batch: Batch) -> Iterator[None]:
+    """Let ``mlp`` see the supervised tokens alone, as a narrower batch of the same rows; it says zero of the others."""
+    if mlp is None:
+        yield
+        return
+    slot = torch.from_numpy(np.concatenate([np.arange(count) for count in batch.counts])).to(batch.row.device)
+    places = torch.zeros(len(batch.counts), max(1, int(batch.counts.max())), dtype=torch.long, device=slot.device)
+    places[batch.row, slot] = batch.place
+    rows = torch.arange(len(places), device=slot.device)[:, None]
+    before, whole = mlp.__dict__.get("forward"), mlp.forward
+
+    def narrow(hidden: torch.Tensor) -> torch.Tensor:
+        made = whole(hidden[rows, places])
+        return torch.zeros_like(hidden).index_put((batch.row, batch.place), made[batch.row, slot])
+
+    mlp.forward = narrow
+    try:
+        yield
+    finally:
+        del mlp.forward
+        if before is not None:
+            mlp.forward = before
+
+
 def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy [n] of logits [n, vocabulary], in float32 at least."""
-    return cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels, reduction="none")
+    """Cross-entropy [n] of logits [n, vocabulary], in float32 at least; the logits are used up."""
+    loss: torch.Tensor = _TokenLosses.apply(logits if logits.dtype == torch.float64 else logits.float(), labels)
+    return loss
+
+
+class _TokenLosses(torch.autograd.Function):
+    """Cross-entropy whose probabilities and gradient take the place of the logits, the largest tensor of all."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        wanted = logits.gather(1, labels[:, None])
+        largest = logits.amax(dim=1, keepdim=True)
+        odds = logits.sub_(largest).exp_()
+        total = odds.sum(dim=1, keepdim=True)
+        ctx.parts = odds, total, labels
+        return (total.log() + largest - wanted).squeeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, d: torch.Tensor) -> tuple[torch.Tensor, None]:
+        odds, total, labels = ctx.parts
+        gradient = odds.mul_(d[:, None] / total)
+        return gradient.scatter_add_(1, labels[:, None], -d[:, None]), None
 
 
 def means(by_token: torch.Tensor, counts: np.ndarray) -> np.ndarray:

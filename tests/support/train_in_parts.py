@@ -3,6 +3,7 @@
 python -m support.train_in_parts <folder> <plain|zero2|zero3>
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -41,8 +42,6 @@ class InOrder(Trainer):
 
 
 def train(folder: Path, kind: str) -> None:
-    import os
-
     model = make_model("qwen2", lora=True)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -64,6 +63,10 @@ def train(folder: Path, kind: str) -> None:
     )
     trainer = InOrder(model=model, args=arguments, train_dataset=Rows())
     trainer.train()
+    if world > 1:
+        # All is saved. Threads that gloo left behind abort an interpreter now and then while it is torn down.
+        torch.distributed.barrier()
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -259,6 +259,19 @@ def test_a_killed_direct_pass_resumes_to_the_same_bytes(
         assert checksums(part.path) == checksums(resumed.parts[step].path)
 
 
+def test_a_direct_pass_goes_on_with_shards_of_its_own_size_alone(
+    tiny: Tiny, root: Path, warmup: Finished, targets: Finished, target_tokens: Finished
+):
+    """Shards are cut at `shard_rows`: half of a pass in one size must not be joined with half in another."""
+
+    def fingerprint(shard_rows: int) -> str:
+        params = EXACT.model_copy(update={"batch": 2, "shard_rows": shard_rows})
+        inputs = (warmup, tiny.tokens, target_tokens, targets, tiny.base, params, InfluenceParams(mode="direct"))
+        return score_directly(*inputs, tiny.machine(root)).fingerprint
+
+    assert fingerprint(10) != fingerprint(20)
+
+
 def test_the_certificate_tells_the_error_of_the_store(tiny: Tiny, root: Path, warmup: Finished):
     """The error of a sketched cosine is about 1 / sqrt(k); signs add to it, whole features have none."""
     coarse = collected(tiny, root, warmup, SMALL.model_copy(update={"certificate_rows": 24}))

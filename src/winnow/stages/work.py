@@ -37,7 +37,7 @@ class Work:
             fcntl.flock(handle, fcntl.LOCK_EX)
             work = cls(place)
             if (work.path / RECORD).exists():
-                os.replace(work.path, place.folder)
+                work._seal()
             if not place.finished():
                 (work.path / LEDGER).mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(work.path / SCRATCH, ignore_errors=True)
@@ -69,8 +69,6 @@ class Work:
 
     def finish(self, summary: Mapping[str, Any], cost: Mapping[str, float]) -> Finished:
         """Write record and checksums, then give the directory its final name."""
-        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
-        shutil.rmtree(self.path / LEDGER, ignore_errors=True)
         record = {
             "stage": self.place.stage,
             "fingerprint": self.place.fingerprint,
@@ -80,8 +78,14 @@ class Work:
         }
         _write(self.path / COST, dict(cost))
         _write(self.path / RECORD, record)
-        os.replace(self.path, self.place.folder)
+        self._seal()
         return Finished.open(self.place.folder)
+
+    def _seal(self) -> None:
+        """Drop what only an unfinished result needs: the ledger too, which must not go before the record is there."""
+        for name in (SCRATCH, LEDGER):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        os.replace(self.path, self.place.folder)
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

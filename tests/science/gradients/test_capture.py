@@ -13,6 +13,7 @@ from winnow.gradients.blocks import Block, find_blocks, left_out
 from winnow.gradients.capture import Capture
 from winnow.gradients.collector import ResponseGradients
 from winnow.records.tokens import TokenRow
+from winnow.responses import token_losses
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -133,6 +134,35 @@ def test_logits_of_large_vocabularies_are_made_in_pieces(monkeypatch: pytest.Mon
     monkeypatch.setattr("winnow.responses.LOGIT_BYTES", 4 * 61 * 3)
     pieces, _ = by_hooks(model, blocks, rows)
     assert relative_error(pieces, whole) < 1e-10
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "olmoe"])
+def test_the_last_mlp_is_given_supervised_tokens_alone(name: str):
+    """That it changes nothing is what the comparison with the loop shows."""
+    model, rows = make_model(name), make_rows(4)
+    gradients = ResponseGradients(model, find_blocks(model))
+    seen: list[torch.Size] = []
+    next(gradients.responses.last_mlp.children()).register_forward_hook(
+        lambda _, given, __: seen.append(given[0].shape)
+    )
+    gradients(rows[:1], lambda *_: None)
+    seen.clear()
+    gradients(rows, lambda *_: None)
+    supervised = [int(row.supervised[1:].sum()) for row in rows]
+    assert [shape[:2] for shape in seen] == [(4, max(supervised))]
+    assert max(supervised) < max(len(row.input_ids) for row in rows)
+
+
+def test_token_losses_are_the_cross_entropy_and_so_is_their_gradient():
+    logits = torch.randn(7, 11, dtype=torch.float64, requires_grad=True)
+    labels, weight = torch.randint(11, (7,)), torch.rand(7, dtype=torch.float64)
+    expected = cross_entropy(logits, labels, reduction="none")
+    (gradient,) = torch.autograd.grad((expected * weight).sum(), logits)
+    ours = token_losses(logits * 1.0, labels)
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(torch.autograd.grad((ours * weight).sum(), logits)[0], gradient)
+    huge = torch.tensor([[1e4, -1e4, 0.0]])
+    torch.testing.assert_close(token_losses(huge, torch.tensor([2])), torch.tensor([1e4]))
 
 
 def test_a_model_that_caps_its_logits_is_taken_at_its_word():

@@ -81,6 +81,18 @@ def test_a_damaged_shard_is_written_again(tmp_path: Path):
     assert (build(place).path / SHARDS[0]).read_text() == SHARDS[0] * 100
 
 
+def test_a_kill_before_the_record_keeps_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = a_place(tmp_path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("winnow.stages.work._write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build(place)
+    assert all(Work(place).is_committed(name) for name in SHARDS)
+
+
 def test_a_kill_between_the_record_and_the_rename_loses_nothing(tmp_path: Path):
     place = a_place(tmp_path)
     finished = build(place)
