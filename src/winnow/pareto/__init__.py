@@ -1,0 +1,1 @@
+"""How much more or less of each cluster to train on, where several domains want different things."""
