@@ -289,6 +289,31 @@ class InfluenceParams(Params):
         default=256, ge=0, description="scores for each validation row are kept, too, up to this size"
     )
     direct_gb: float = Field(default=8, gt=0, description="memory for the targets' gradients in direct mode, at most")
+    columns: str = Field(
+        default="subset_cluster",
+        description="of the influence matrix: subset_cluster | cluster | subset, or a table with example_id and group",
+    )
+
+
+class ParetoParams(Params):
+    """Mixtures of clusters, and the front of those that no other beats."""
+
+    mode: Literal["relative", "share"] = Field(
+        default="share", description="relative: clusters change by a share of themselves; share: up to a cap"
+    )
+    change: float = Field(default=0.15, gt=0, le=3, description="largest change of a cluster, in relative mode")
+    cap: Share = Field(default=0.25, description="largest share of the mixture that a cluster may have, in share mode")
+    repeats: float = Field(default=1.0, ge=1, description="how often a row may be taken, in share mode")
+    gains: Literal["linear", "diminishing"] = Field(
+        default="linear", description="diminishing: each further copy of a row counts less"
+    )
+    importance: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default={}, description="of domains, for `weighted` and `closed_form`; empty: all alike"
+    )
+    algorithm: Literal["auto", "nsga2", "nsga3"] = "auto"
+    population: int = Field(default=200, ge=8)
+    generations: int = Field(default=200, ge=1)
+    seed: int = 0
 
 
 class SelectionParams(Params):

@@ -16,8 +16,10 @@ from pipelines import (
     finetune,
     gradients,
     influence,
+    influence_matrix,
     ingest,
     mixture,
+    pareto,
     report,
     split,
     targets,
@@ -25,7 +27,7 @@ from pipelines import (
     trajectories,
     warmup,
 )
-from pipelines.arms import ARMS, BASELINE, ONE_TARGET, SHOWN_WITH, ArmSpec
+from pipelines.arms import ARMS, BASELINE, ONE_TARGET, SHOWN_WITH, ArmSpec, target_of
 from pipelines.requested import requested_arms
 from winnow.errors import BadSetting
 from winnow.params import (
@@ -49,9 +51,10 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     shared = _shared_stages(IngestParams.model_validate(given["ingest"]), ModelParams.model_validate(given["model"]))
     warmups = {name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS}
-    mode = InfluenceParams.model_validate(given["influence"]).mode
-    shared |= _trajectory_stages(warmups) | _gradient_stages(own_base=warmups["less"].base is not None, mode=mode)
-    names = [*ARMS, *(name for name in given["arms"] if name.startswith(ONE_TARGET))]
+    scoring = InfluenceParams.model_validate(given["influence"])
+    shared |= _trajectory_stages(warmups) | _gradient_stages(warmups["less"].base is not None, scoring)
+    names = [*ARMS, *(name for name in given["arms"] if target_of(name))]
+    names = [name for name in names if scoring.mode == "store" or ARMS[name].strategy != "pareto"]
     tails = {name: _tail(ARMS[name], split_name) for name in names}
     everything = _union([*shared.values(), *(stage for tail in tails.values() for stage in tail.values())])
     comparison = report.create_pipeline(compared)
@@ -76,11 +79,16 @@ def known_arms(names: Iterable[str], given: Mapping[str, Any]) -> tuple[str, ...
     if unknown:
         raise BadSetting(
             f"No arm is called {', '.join(map(repr, unknown))} (`study.arms`). Known arms: {', '.join(sorted(ARMS))}, "
-            f"and {ONE_TARGET}<target>."
+            f"and {' and '.join(f'{start}<target>' for start in ONE_TARGET)}."
         )
     sets = TargetsParams.model_validate(given["targets"]).sets
-    for name in (name for name in names if name.startswith(ONE_TARGET)):
-        if sets and ARMS[name].choice not in sets:
+    stored = InfluenceParams.model_validate(given["influence"]).mode == "store"
+    for name in names:
+        if ARMS[name].strategy == "pareto" and not stored:
+            raise BadSetting(f"The arm {name!r} needs a store of features. Set `influence.mode: store`.")
+        if (target := target_of(name)) is None:
+            continue
+        if sets and target not in sets:
             raise BadSetting(f"The arm {name!r} has no target: `targets.sets` has {', '.join(sorted(sets))}.")
         if name not in given["arms"]:
             raise BadSetting(f"The arm {name!r} has no settings. Add `arms.{name}: {{seeds: 5}}` to your parameters.")
@@ -111,14 +119,17 @@ def _trajectory_stages(warmups: dict[str, WarmupParams]) -> dict[str, Pipeline]:
     }
 
 
-def _gradient_stages(own_base: bool, mode: str) -> dict[str, Pipeline]:
-    """From the checkpoints of the warm-up `less` to scores, in order; the direct mode needs no store."""
+def _gradient_stages(own_base: bool, params: InfluenceParams) -> dict[str, Pipeline]:
+    """From the checkpoints of the warm-up `less` to scores and mixtures, in order; the direct mode has no store."""
     stages = {
         "targets": targets.create_pipeline(own_base),
         "gradients": gradients.create_pipeline(own_base),
-        "influence": influence.create_pipeline(mode, own_base),
+        "influence": influence.create_pipeline(params.mode, own_base),
+        "influence_matrix": influence_matrix.create_pipeline(params.columns),
+        "pareto": pareto.create_pipeline(),
     }
-    return {name: stage for name, stage in stages.items() if mode == "store" or name != "gradients"}
+    of_store = ("gradients", "influence_matrix", "pareto")
+    return {name: stage for name, stage in stages.items() if params.mode == "store" or name not in of_store}
 
 
 def _tail(arm: ArmSpec, split_name: str) -> dict[str, Pipeline]:

@@ -25,6 +25,7 @@ STAGES: dict[str, type[models.Params]] = {
     "ingest": models.IngestParams,
     "machine": models.Machine,
     "model": models.ModelParams,
+    "pareto": models.ParetoParams,
     "selection": models.SelectionParams,
     "split": models.SplitParams,
     "study": models.StudyParams,

@@ -103,18 +103,19 @@ def test_arms_asked_for_are_compared_with_each_other_and_no_others(monkeypatch: 
 
 
 def test_an_unknown_arm_is_refused_with_the_known_ones():
-    with pytest.raises(BadSetting, match="Known arms: all, base, length, less, random"):
+    known = "Known arms: all, base, length, less, pareto_additive, .*, s2l, and less_<target> and pareto_best_<target>"
+    with pytest.raises(BadSetting, match=known):
         known_arms(["random", "randm"], parameters())
 
 
 def test_an_arm_for_one_target_needs_a_declared_target_and_settings():
-    given = {"targets": {"sets": {"bbh": {"files": "x"}}}, "arms": {"less_bbh": {}, "less_mmlu": {}}}
+    given = {"targets": {"sets": {"bbh": {"files": "x"}}}, "arms": {"less_bbh": {}, "less_mmlu": {}}, "influence": {}}
     assert known_arms(["less", "less_bbh"], given) == ("less", "less_bbh")
     with pytest.raises(BadSetting, match=r"'less_mmlu' has no target: `targets\.sets` has bbh"):
         known_arms(["less_mmlu"], given)
     with pytest.raises(BadSetting, match=r"Add `arms\.less_bbh"):
         known_arms(["less_bbh"], {**given, "arms": {}})
-    assert {"less_math", "less_code", "less_science"} <= set(register_pipelines())
+    assert {"less_math", "less_code", "less_science", "pareto_best_math"} <= set(register_pipelines())
 
 
 def test_a_small_selector_has_tokens_of_its_own_and_the_target_keeps_its(monkeypatch: pytest.MonkeyPatch):
@@ -132,6 +133,9 @@ def test_the_direct_mode_has_no_store(monkeypatch: pytest.MonkeyPatch):
     direct = {**parameters(), "influence": {"mode": "direct"}}
     monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: direct)
     registered = register_pipelines()
+    assert not {"pareto", "influence_matrix", "pareto_balanced", "random_beta"} & set(registered)
+    with pytest.raises(BadSetting, match=r"'random_beta' needs a store of features\. Set `influence\.mode: store`"):
+        known_arms(["random_beta"], direct)
     assert "gradients" not in registered
     datasets = {name for node in registered["less"].nodes for name in (*node.inputs, *node.outputs)}
     assert "scores" in datasets
@@ -142,3 +146,11 @@ def test_the_direct_mode_has_no_store(monkeypatch: pytest.MonkeyPatch):
 def test_kedro_sees_the_same_names():
     bootstrap_project(PROJECT)
     assert {"__default__", "study", "baseline", *ARMS} <= set(pipelines)
+
+
+def test_the_columns_of_the_matrix_decide_what_it_needs(monkeypatch: pytest.MonkeyPatch):
+    given = parameters()
+    assert "clusters" in {node.name for node in register_pipelines()["pareto_balanced"].nodes}
+    by_subset = {**given, "influence": {**given["influence"], "columns": "subset"}}
+    monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: by_subset)
+    assert not {"clusters", "losses"} & {node.name for node in register_pipelines()["pareto_balanced"].nodes}

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from pipelines.gradients.nodes import checkpoint_weights, collect_targets, collect_train
 from pipelines.influence.nodes import diagnose_scores, read_scores, score, score_directly, write_selected_files
-from pipelines.targets.nodes import gather_targets, tokenize_targets
 from pipelines.warmup.nodes import warm_up
+from support.gradients import EXACT, WARMUP, collected
 from support.tiny import Tiny, checksums, kill_workers, when
 from winnow.checkpoints import checkpoint_folder
 from winnow.errors import BadSetting, NothingToTrainOn, WorkerFailed
@@ -24,47 +24,15 @@ from winnow.params import (
     GradientsParams,
     InfluenceParams,
     SelectionParams,
-    TargetsParams,
-    TokenizeParams,
-    WarmupParams,
 )
 from winnow.progress import listening
 from winnow.records.tokenizer import load_tokenizer
 from winnow.records.tokens import TokenTable
-from winnow.stages import Finished, FinishedParts, Work, locate
+from winnow.stages import Finished, Work, locate
 from winnow.training.checkpoints import load_moments
 from winnow.training.model import load_model
 
-WARMUP = WarmupParams(method="lora", steps=8, batch=8, lr=0.01, checkpoints=2, share=0.3)
-# Whole features, in float32, so that nothing but the computation itself is compared.
-EXACT = GradientsParams(projection="none", store="float32", batch=8, batch_tokens=400, shard_rows=40)
 SMALL = GradientsParams(dims=[256], store="1-bit", batch=4, batch_tokens=300, shard_rows=20, certificate_rows=6)
-
-
-@pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gradients")
-
-
-@pytest.fixture(scope="session")
-def warmup(tiny: Tiny, root: Path) -> Finished:
-    return warm_up("less", tiny.tokens, tiny.base, WARMUP, tiny.machine(root))
-
-
-@pytest.fixture(scope="session")
-def targets(tiny: Tiny, root: Path) -> Finished:
-    return gather_targets(tiny.validation, TargetsParams(limit=4), tiny.machine(root))
-
-
-@pytest.fixture(scope="session")
-def target_tokens(tiny: Tiny, root: Path, targets: Finished) -> Finished:
-    return tokenize_targets(targets, tiny.base, TokenizeParams(), tiny.machine(root))
-
-
-def collected(
-    tiny: Tiny, root: Path, warmup: Finished, params: GradientsParams = EXACT, **machine: object
-) -> FinishedParts:
-    return collect_train(warmup, tiny.tokens, tiny.base, params, tiny.machine(root, **machine))
 
 
 def gradients_by_loop(tiny: Tiny, warmup: Finished, step: int, tokens: Finished, split: str) -> dict[str, torch.Tensor]:

@@ -59,7 +59,7 @@ def score(
             "targets": {step: str(validation.path) for step, (_, validation) in sides.items()},
             "labels": _labels(targets),
             "per_row": per_row,
-            "data": {"train": _tokens(train_gradients), "targets": _tokens(validation_gradients)},
+            "data": {"train": tokens_of(train_gradients), "targets": tokens_of(validation_gradients)},
         }
         launch_missing("scores", task, missing, machine.one_process())
     return _opened(places, weights)
@@ -162,7 +162,7 @@ def read_scores(scores: FinishedParts) -> pl.DataFrame:
     return weighted_scores(tables, scores.summary["weights"])
 
 
-def _tokens(gradients: FinishedParts) -> str:
+def tokens_of(gradients: FinishedParts) -> str:
     """The fingerprint of the rows that features were collected of."""
     return next(iter(gradients.parts.values())).inputs["tokens"]
 

@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 
 from pipelines.influence.nodes import read_scores
+from winnow.errors import BadSetting
 from winnow.params import ArmParams, BudgetParams, ClustersParams, InfluenceParams, SelectionParams
 from winnow.records.tokens import TokenTable
 from winnow.selection import (
@@ -14,11 +15,14 @@ from winnow.selection import (
     rank_at_random,
     rank_by_clusters,
     rank_by_influence,
+    rank_by_shares,
     rank_by_validation_length,
     repeats_of_chosen,
     take,
 )
 from winnow.stages import Finished, FinishedParts
+
+WEIGHT = "weight/"
 
 
 def weigh_all(tokens: Finished, arm: ArmParams) -> pd.DataFrame:
@@ -59,6 +63,25 @@ def weigh_less(target: str) -> Callable[..., pd.DataFrame]:
         return _per_seed(arm, lambda _: ranking)
 
     return weigh_by_influence
+
+
+def weigh_mixture(strategy: str) -> Callable[..., pd.DataFrame]:
+    """A node function that ranks first the mixture which this strategy chose, drawn anew for each seed."""
+
+    def weigh_by_mixture(
+        tokens: Finished, matrix: Finished, mixtures: Finished, budget: BudgetParams, arm: ArmParams
+    ) -> pd.DataFrame:
+        pool, clusters = _lengths(tokens, "train"), matrix.scan("groups").collect().to_pandas()
+        chosen = mixtures.scan("choices").filter(pl.col("strategy") == strategy).collect().to_dicts()
+        if not chosen:
+            raise BadSetting(
+                f"No mixture was chosen by {strategy!r}; there are: "
+                f"{', '.join(mixtures.scan('choices').collect()['strategy'])}."
+            )
+        shares = {name.removeprefix(WEIGHT): share for name, share in chosen[0].items() if name.startswith(WEIGHT)}
+        return _per_seed(arm, lambda seed: rank_by_shares(pool, clusters, shares, budget, seed))
+
+    return weigh_by_mixture
 
 
 def mix_at_budget(

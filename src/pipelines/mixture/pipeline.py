@@ -16,6 +16,7 @@ _WEIGH: dict[str, tuple[Callable[[str], Weigh], list[str]]] = {
     "length": (lambda _: nodes.weigh_length, ["tokens"]),
     "s2l": (lambda _: nodes.weigh_s2l, ["tokens", "clusters", "params:clusters", "params:budget"]),
     "less": (nodes.weigh_less, ["tokens", "scores", "params:influence"]),
+    "pareto": (nodes.weigh_mixture, ["tokens", "influence_matrix", "mixtures", "params:budget"]),
 }
 
 

@@ -89,8 +89,13 @@ class FeatureStore:
         for number, shard in enumerate(self.shards()):
             here = np.flatnonzero(table["shard"].to_numpy() == number)
             rows = table["row"].to_numpy()[here]
-            found[here] = _levels(shard, self, rows) * shard.scale[rows, None]
+            found[here] = self.decoded(shard, rows)
         return table["example_id"].to_list(), found
+
+    def decoded(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
+        """Float32 features [n, dim] of some rows of a shard."""
+        levels: np.ndarray = _levels(shard, self, rows)
+        return levels * shard.scale[rows, None]
 
     def verify(self) -> None:
         """Compare every shard with its checksum."""

@@ -7,12 +7,14 @@ from winnow.selection.length import rank_by_validation_length
 from winnow.selection.less import rank_by_influence
 from winnow.selection.repeats import repeats_of_chosen
 from winnow.selection.s2l import rank_by_clusters
+from winnow.selection.shares import rank_by_shares
 
 __all__ = [
     "rank_all",
     "rank_at_random",
     "rank_by_clusters",
     "rank_by_influence",
+    "rank_by_shares",
     "rank_by_validation_length",
     "repeats_of_chosen",
     "take",

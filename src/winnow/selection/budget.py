@@ -17,7 +17,7 @@ def take(
     """Turn one seed's ranking into a training mix (example_id, multiplicity); ``None`` takes everything.
 
     ``pool`` (a `lengths` table) tells the tokens of each example; a share is of the pool's rows. Repeats are passed
-    over, and the budget filled with what comes next.
+    over, and the budget filled with what comes next. A row that is ranked several times is taken as often.
     """
     best_first = weights.sort_values("rank", ignore_index=True)
     if budget is not None and is_repeat is not None:
@@ -28,7 +28,8 @@ def take(
             f"The budget {budget and budget.model_dump(exclude_none=True)} takes no row of a pool of {len(pool)}. "
             "Raise `budget.rows`, `budget.tokens` or `budget.share`."
         )
-    return pd.DataFrame({"example_id": best_first["example_id"].head(count), "multiplicity": 1})
+    taken = best_first.head(count).groupby("example_id", sort=False).size()
+    return taken.rename("multiplicity").reset_index()
 
 
 def _distinct(best_first: pd.DataFrame, pool: pd.DataFrame, budget: BudgetParams, is_repeat: IsRepeat) -> np.ndarray:

@@ -1,0 +1,3 @@
+from pipelines.influence_matrix.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

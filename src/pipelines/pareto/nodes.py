@@ -1,0 +1,79 @@
+"""Mixtures of clusters by every strategy, and the Pareto front between them."""
+
+import time
+from typing import Any
+
+import pandas as pd
+import polars as pl
+from matplotlib.figure import Figure
+
+from winnow.params import BudgetParams, Machine, ParetoParams
+from winnow.progress import News, publish
+from winnow.report.pareto import draw_mixtures
+from winnow.stages import Finished, Work, locate, require_build, table_fingerprint
+
+REVISION = 1
+
+
+def find_mixtures(
+    matrix: Finished, tokens: Finished, params: ParetoParams, budget: BudgetParams, machine: Machine
+) -> Finished:
+    """One mixture per strategy, and the front; sealed with the front's share of the exact optimum."""
+    rows = _rows(tokens, budget) if params.mode == "share" else None
+    settings = {**params.model_dump(mode="json"), "rows": rows}
+    root = machine.data_root / "03_primary"
+    place = locate(root, "pareto", REVISION, settings, {"influence_matrix": matrix.fingerprint})
+    if (finished := place.finished()) is not None:
+        return finished
+    require_build([place])
+    start = time.monotonic()
+    with Work.resume(place) as work:
+        if (finished := place.finished()) is not None:
+            return finished
+        tables, summary = _search(matrix.scan("cells").collect(), params, rows or 0)
+        entries = {}
+        for name, table in tables.items():
+            work.commit(f"{name}.parquet", table.write_parquet)
+            fingerprint = table_fingerprint(table.iter_rows())
+            entries[name] = {"file": f"{name}.parquet", "rows": table.height, "fingerprint": fingerprint}
+        return work.finish({"tables": entries, **summary}, {"seconds": time.monotonic() - start})
+
+
+def show_mixtures(mixtures: Finished) -> tuple[pd.DataFrame, pd.DataFrame, Figure, dict[str, float]]:
+    """Choices and front as tables and as a figure; how close the front comes to the exact optimum."""
+    choices, front = mixtures.scan("choices").collect(), mixtures.scan("front").collect()
+    figure = draw_mixtures(choices, front)
+    return choices.to_pandas(), front.to_pandas(), figure, mixtures.summary["quality"]
+
+
+def _search(cells: pl.DataFrame, params: ParetoParams, rows: float) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
+    # Registration imports this module, and needs none of these.
+    from winnow.pareto.front import choose_from, find_front, share_of_optimum
+    from winnow.pareto.strategies import BEST, STRATEGIES
+    from winnow.pareto.tables import choice_table, front_table, make_problem
+
+    problem = make_problem(cells, params, rows)
+    total = params.generations
+    front = find_front(
+        problem,
+        params.population,
+        total,
+        params.algorithm,
+        params.seed,
+        lambda done: publish(News("pareto", done=done, total=total, unit="generations")),
+    )
+    names = [*STRATEGIES, *(BEST + domain for domain in problem.domains), "random_beta"]
+    choices = [choose_from(front, problem, name, params.importance, params.seed) for name in names]
+    mean, worst = share_of_optimum(front, problem.linear())
+    quality = {} if problem.diminishing else {"pareto/share_of_optimum": mean, "pareto/share_of_optimum_worst": worst}
+    tables = {"choices": choice_table(problem, choices), "front": front_table(problem, front)}
+    return tables, {"quality": {**quality, "pareto/front": tables["front"].height}}
+
+
+def _rows(tokens: Finished, budget: BudgetParams) -> float:
+    """About how many rows a mixture at this budget has."""
+    lengths = tokens.scan("lengths").filter(pl.col("split") == "train")
+    count, length = lengths.select(pl.len(), pl.col("n_tokens").mean()).collect().row(0)
+    if budget.tokens is not None:
+        return min(count, budget.tokens / length)
+    return min(count, budget.rows) if budget.rows is not None else max(1.0, budget.share * count)
