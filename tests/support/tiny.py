@@ -37,6 +37,7 @@ class Tiny:
     """The shared stages of a miniature study; results go to a data root of one's own."""
 
     root: Path
+    raw: Finished
     base: Finished
     train: Finished
     validation: Finished
@@ -60,7 +61,7 @@ def make_tiny(root: Path) -> Tiny:
     train, validation, held_out, _ = split(examples, raw, shares, IngestParams(), machine)
     base = untrained_model(root)
     tokens = tokenize(train, validation, base, TokenizeParams(), machine)
-    return Tiny(root, base, train, validation, held_out, tokens)
+    return Tiny(root, raw, base, train, validation, held_out, tokens)
 
 
 def untrained_model(root: Path) -> Finished:

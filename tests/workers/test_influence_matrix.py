@@ -7,14 +7,15 @@ import polars as pl
 import pytest
 
 from pipelines.influence_matrix.nodes import find_matrix, show_matrix
-from pipelines.mixture.nodes import mix_at_budget, weigh_mixture
+from pipelines.mixture.nodes import mix_at_budget, tell_mixture, weigh_mixture, write_reweighted
 from pipelines.pareto.nodes import find_mixtures, show_mixtures
 from support.gradients import collected
 from support.tiny import Tiny, checksums
 from winnow.errors import BadInput, BadSetting, MissingResource
 from winnow.gradients.store import FeatureStore
 from winnow.influence.groups import read_groups
-from winnow.params import ArmParams, BudgetParams, InfluenceParams, ParetoParams, SelectionParams
+from winnow.params import ArmParams, BudgetParams, InfluenceParams, IngestParams, ParetoParams, SelectionParams
+from winnow.records.ingest import RawFile, read_file
 from winnow.stages import Finished, FinishedParts
 
 BY_SUBSET = InfluenceParams(columns="subset")
@@ -128,5 +129,40 @@ def test_an_arm_trains_on_the_mixture_that_was_chosen(tiny: Tiny, matrix: Finish
         total = rows["multiplicity"].sum()
         for name, count in rows.groupby("subset")["multiplicity"].sum().items():
             assert abs(count - total * chosen[f"weight/{name}"]) < 1
+    told = tell_mixture("balanced")(mixtures)
+    assert {name.split("/")[0] for name in told} == {"pareto", "mixture"}
+    for name, value in told.items():
+        column = name.replace("pareto/predicted_gain/", "gain/").replace("mixture/beta/", "beta/")
+        assert value == chosen[column]
     with pytest.raises(BadSetting, match="best_law"):
         weigh_mixture("best_law")(tiny.tokens, matrix, mixtures, BUDGET, ArmParams())
+
+
+def test_reweighted_data_is_the_mix_in_the_raw_folders(
+    tiny: Tiny, root: Path, matrix: Finished, mixtures: Finished, tmp_path: Path
+):
+    weights = weigh_mixture("random_beta")(tiny.tokens, matrix, mixtures, BUDGET, ArmParams(seeds=2))
+    mix = mix_at_budget(weights, tiny.tokens, BUDGET, SelectionParams())
+    mix.loc[0, "multiplicity"] = 3
+    inputs = (mix, tiny.train, tiny.raw, matrix, IngestParams())
+    data, table = write_reweighted(*inputs, tiny.machine(tiny.root))
+    first = mix[mix["seed"] == 0]
+    wanted = {name: int(times) for name, times in zip(first["example_id"], first["multiplicity"], strict=True)}
+    assert dict(data.scan("manifest").collect().iter_rows()) == wanted
+    found: dict[str, int] = {}
+    for file in sorted((data.path / "reweighted_data").rglob("*.*")):
+        name = file.relative_to(data.path / "reweighted_data").as_posix()
+        rows = list(read_file(data.path / "reweighted_data", RawFile(name), IngestParams()))
+        assert (tiny.root / tiny.raw.summary["folder"] / name).exists()
+        for row in rows:
+            found[row["content_hash"]] = found.get(row["content_hash"], 0) + 1
+    contents = dict(tiny.train.scan().select("example_id", "content_hash").collect().iter_rows())
+    expected: dict[str, int] = {}
+    for name, times in wanted.items():
+        expected[contents[name]] = expected.get(contents[name], 0) + times
+    assert found == expected
+    for kind in ("cluster", "subset"):
+        part = table[table["kind"] == kind]
+        assert part["after"].sum() == sum(wanted.values())
+        assert part["before"].sum() == len(contents)
+        assert part["share_after"].sum() == pytest.approx(1)

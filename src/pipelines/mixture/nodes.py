@@ -1,15 +1,26 @@
 """From a strategy's ranking to the rows that are trained on, for every seed of an arm."""
 
+import time
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import pandas as pd
 import polars as pl
 
 from pipelines.influence.nodes import read_scores
 from winnow.errors import BadSetting
-from winnow.params import ArmParams, BudgetParams, ClustersParams, InfluenceParams, SelectionParams
+from winnow.params import (
+    ArmParams,
+    BudgetParams,
+    ClustersParams,
+    InfluenceParams,
+    IngestParams,
+    Machine,
+    SelectionParams,
+)
 from winnow.records.tokens import TokenTable
+from winnow.records.tree import write_repeated
 from winnow.selection import (
     rank_all,
     rank_at_random,
@@ -20,9 +31,9 @@ from winnow.selection import (
     repeats_of_chosen,
     take,
 )
-from winnow.stages import Finished, FinishedParts
+from winnow.stages import Finished, FinishedParts, Work, locate, require_build, table_fingerprint
 
-WEIGHT = "weight/"
+REVISION = 1
 
 
 def weigh_all(tokens: Finished, arm: ArmParams) -> pd.DataFrame:
@@ -72,16 +83,81 @@ def weigh_mixture(strategy: str) -> Callable[..., pd.DataFrame]:
         tokens: Finished, matrix: Finished, mixtures: Finished, budget: BudgetParams, arm: ArmParams
     ) -> pd.DataFrame:
         pool, clusters = _lengths(tokens, "train"), matrix.scan("groups").collect().to_pandas()
-        chosen = mixtures.scan("choices").filter(pl.col("strategy") == strategy).collect().to_dicts()
-        if not chosen:
-            raise BadSetting(
-                f"No mixture was chosen by {strategy!r}; there are: "
-                f"{', '.join(mixtures.scan('choices').collect()['strategy'])}."
-            )
-        shares = {name.removeprefix(WEIGHT): share for name, share in chosen[0].items() if name.startswith(WEIGHT)}
+        shares = _parts(_chosen(mixtures, strategy), "weight/")
         return _per_seed(arm, lambda seed: rank_by_shares(pool, clusters, shares, budget, seed))
 
     return weigh_by_mixture
+
+
+def tell_mixture(strategy: str) -> Callable[..., dict[str, float]]:
+    """A node function that tells the tracker what this strategy's mixture is predicted to gain, and what it changes."""
+
+    def tell(mixtures: Finished) -> dict[str, float]:
+        chosen = _chosen(mixtures, strategy)
+        gains = {f"pareto/predicted_gain/{domain}": gain for domain, gain in _parts(chosen, "gain/").items()}
+        return gains | {f"mixture/beta/{cluster}": beta for cluster, beta in _parts(chosen, "beta/").items()}
+
+    return tell
+
+
+def write_reweighted(
+    training_mix: pd.DataFrame,
+    train: Finished,
+    raw_examples: Finished,
+    matrix: Finished,
+    ingest: IngestParams,
+    machine: Machine,
+) -> tuple[Finished, pd.DataFrame]:
+    """The mix of the first seed as `reweighted_data/` in the raw folders and formats, with its manifest; and a summary.
+
+    The summary has the rows of each cluster and each subset, before and after.
+    """
+    mix = pl.from_pandas(training_mix[training_mix["seed"] == training_mix["seed"].min()])
+    mix = mix.select("example_id", "multiplicity").sort("example_id")
+    rows = train.scan().select("example_id", "subset", "file", "row").collect()
+    rows = rows.join(mix, on="example_id", how="left").with_columns(pl.col("multiplicity").fill_null(0))
+    summary = _before_and_after(rows.join(matrix.scan("groups").collect(), on="example_id", how="left"))
+    inputs = {"train": train.fingerprint, "raw_examples": raw_examples.fingerprint}
+    inputs["training_mix"] = table_fingerprint(mix.iter_rows())
+    place = locate(machine.data_root / "03_primary", "reweighted_data", REVISION, {}, inputs)
+    if (finished := place.finished()) is not None:
+        return finished, summary
+    require_build([place])
+    start = time.monotonic()
+    with Work.resume(place) as work:
+        if (finished := place.finished()) is not None:
+            return finished, summary
+        work.commit("manifest.parquet", mix.write_parquet)
+        raw = machine.data_root / raw_examples.summary["folder"]
+        write_repeated(raw, rows.rename({"multiplicity": "times"}), ingest, work.path / "reweighted_data")
+        entry = {"file": "manifest.parquet", "rows": mix.height, "fingerprint": inputs["training_mix"]}
+        taken = {"tables": {"manifest": entry}, "rows": int(mix["multiplicity"].sum())}
+        return work.finish(taken, {"seconds": time.monotonic() - start}), summary
+
+
+def _before_and_after(rows: pl.DataFrame) -> pd.DataFrame:
+    tables = [
+        rows.group_by(pl.col(kind).alias("name"))
+        .agg(before=pl.len(), after=pl.col("multiplicity").sum())
+        .with_columns(kind=pl.lit(kind), share_before=pl.col("before") / rows.height)
+        .with_columns(share_after=pl.col("after") / rows["multiplicity"].sum())
+        for kind in ("cluster", "subset")
+    ]
+    columns = ["kind", "name", "before", "after", "share_before", "share_after"]
+    return pl.concat(table.select(columns).sort("name", nulls_last=True) for table in tables).to_pandas()
+
+
+def _chosen(mixtures: Finished, strategy: str) -> dict[str, Any]:
+    """The row of this strategy."""
+    choices = mixtures.scan("choices").collect()
+    found = choices.filter(pl.col("strategy") == strategy).to_dicts()
+    if not found:
+        raise BadSetting(f"No mixture was chosen by {strategy!r}; there are: {', '.join(choices['strategy'])}.")
+    return found[0]
+
+
+def _parts(chosen: dict[str, Any], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): value for name, value in chosen.items() if name.startswith(prefix)}
 
 
 def mix_at_budget(

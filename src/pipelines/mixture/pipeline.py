@@ -27,8 +27,24 @@ def create_pipeline(arm: ArmSpec) -> Pipeline:
     weigh, needed = _WEIGH[arm.strategy]
     mix = nodes.mix_everything if arm.size == "full" else nodes.mix_at_budget
     budget = [] if arm.size == "full" else ["params:budget", "params:selection"]
+    told = []
+    if arm.strategy == "pareto":
+        mix_of = [
+            f"{name}.training_mix",
+            "train",
+            "raw_examples",
+            "influence_matrix",
+            "params:ingest",
+            "params:machine",
+        ]
+        written = [f"{name}.reweighted_data", f"{name}.reweighted_table"]
+        told = [
+            Node(nodes.tell_mixture(arm.choice), "mixtures", f"{name}.mixture", name="tell", namespace=name),
+            Node(nodes.write_reweighted, mix_of, written, name="write_reweighted", namespace=name),
+        ]
     return pipeline(
         [
+            *told,
             Node(weigh(arm.choice), [*needed, f"params:arms.{name}"], weights, name="weigh", namespace=name),
             Node(mix, [weights, "tokens", *budget], f"{name}.training_mix", name="mix", namespace=name),
         ],

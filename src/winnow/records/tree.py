@@ -41,6 +41,19 @@ def write_tree(raw: Path, sides: pl.DataFrame, params: IngestParams, out: Path) 
             writer.close()
 
 
+def write_repeated(raw: Path, rows: pl.DataFrame, params: IngestParams, out: Path) -> None:
+    """Write rows as often as they are wanted, each under its file's own name; ``rows`` has file, row and times.
+
+    Copies stand side by side: trainers shuffle.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    copies = rows.select("file", pl.col("row").repeat_by("times")).explode("row").drop_nulls()
+    for (file,), wanted in copies.sort("file", "row").group_by("file", maintain_order=True):
+        writer = record_writer(out / str(file))
+        _copy(raw / str(file), str(file), wanted.with_columns(side=pl.lit(TRAIN)), params, {TRAIN: [writer]})
+        writer.close()
+
+
 def _merged_suffix(files: Sequence[Path]) -> str:
     if any(file.suffix.lower() != ".parquet" for file in files):
         return ".jsonl"
@@ -57,12 +70,18 @@ def _write_file(
         side: [writers[side] for writers in (mirrored, merged) if side in writers]
         for side in (TRAIN, VALIDATION, HELD_OUT)
     }
+    _copy(path, name, rows, params, targets)
+    for writer in mirrored.values():
+        writer.close()
+
+
+def _copy(
+    path: Path, name: str, rows: pl.DataFrame, params: IngestParams, targets: dict[str, list[RecordWriter]]
+) -> None:
     if path.suffix.lower() in columnar_files.SUFFIXES:
         _copy_batches(path, rows, targets)
     else:
         _copy_records(path, name, rows, params, targets)
-    for writer in mirrored.values():
-        writer.close()
 
 
 def _copy_records(
@@ -71,7 +90,7 @@ def _copy_records(
     wanted = zip(rows["row"], rows["side"], strict=True)
     row, side = next(wanted, (None, ""))
     for record in read_records(path, options_for(name, params)):
-        if record.row == row:
+        while record.row == row:
             for writer in targets.get(side, ()):
                 writer.add(record.value)
             row, side = next(wanted, (None, ""))

@@ -23,6 +23,7 @@ from winnow.params import IngestParams, Machine, SplitParams, TokenizeParams
 from winnow.records.columnar_files import open_parquet
 from winnow.records.ingest import example_id, write_file
 from winnow.records.tokens import TokenTable
+from winnow.records.tree import write_repeated
 from winnow.stages import Finished
 
 
@@ -46,6 +47,18 @@ def run(root: Path, folder: Path) -> tuple[Finished, ...]:
     raw = find_raw_examples(params, machine)
     examples, rejects = ingest(raw, params, machine)
     return (raw, examples, rejects, *split(examples, raw, SplitParams(), params, machine))
+
+
+def test_rows_are_repeated_in_files_of_their_own_format(folder: Path, tmp_path: Path):
+    wanted = [("math/a.jsonl", 3, 2), ("math/a.jsonl", 5, 0), ("math/a.jsonl", 20, 1), ("math/deep/b.json", 0, 3)]
+    wanted += [("code.parquet", 7, 1), ("code.parquet", 2, 3), ("c.csv", 1, 2)]
+    rows = pl.DataFrame(wanted, schema=["file", "row", "times"], orient="row")
+    write_repeated(folder, rows, IngestParams(), tmp_path / "out")
+    lines = (tmp_path / "out" / "math" / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["question"] for line in lines] == ["What is 3?", "What is 3?", "What is 20?"]
+    assert json.loads((tmp_path / "out" / "math" / "deep" / "b.json").read_text()) == [pair(100)] * 3
+    assert pl.read_parquet(tmp_path / "out" / "code.parquet")["id"].to_list() == [202, 202, 202, 207]
+    assert (tmp_path / "out" / "c.csv").read_text().split() == ["question,answer", "q1,a1", "q1,a1"]
 
 
 @pytest.fixture
