@@ -99,6 +99,12 @@ def test_a_table_of_ones_own_groups_the_columns(
     (tmp_path / "other.csv").write_text("name,group\na,b\n")
     with pytest.raises(BadInput, match="no column 'example_id'"):
         read_groups(tmp_path / "other.csv", str(tmp_path / "other.csv"))
+    (tmp_path / "twice.csv").write_text("example_id,group\na,b\na,c\n")
+    with pytest.raises(BadInput, match="'a' more than once"):
+        read_groups(tmp_path / "twice.csv", "twice.csv")
+    unknown = InfluenceParams(columns="subset", dim=99)
+    with pytest.raises(BadSetting, match=r"`influence\.dim` is 99"):
+        find_matrix(*stores, targets, tiny.tokens, unknown, tiny.machine(root))
 
 
 def test_mixtures_are_found_once_and_have_all_strategies(tiny: Tiny, root: Path, matrix: Finished, mixtures: Finished):

@@ -30,14 +30,8 @@ def score(
     machine: Machine,
 ) -> FinishedParts:
     """Cosines from the stores, one table per checkpoint, sealed under what decided it."""
-    dims = sorted({int(name.split("@")[1]) for name in train_gradients.parts})
-    dim = params.dim or dims[-1]
-    if dim not in dims:
-        raise BadSetting(f"`influence.dim` is {dim}; features were collected with `gradients.dims` {dims}.")
     weights = train_gradients.summary["weights"]
-    sides = {
-        step: (train_gradients.parts[f"{step}@{dim}"], validation_gradients.parts[f"{step}@{dim}"]) for step in weights
-    }
+    sides = stores_of(train_gradients, validation_gradients, params)
     rows = train_gradients.summary["rows"]
     per_row = 4 * rows * targets.summary["tables"]["targets"]["rows"] <= params.per_row_mb * 2**20
     root = machine.data_root / "03_primary"
@@ -160,6 +154,20 @@ def read_scores(scores: FinishedParts) -> pl.DataFrame:
     """The checkpoints' tables, weighed and summed."""
     tables = {step: part.scan(TABLE).collect() for step, part in scores.parts.items()}
     return weighted_scores(tables, scores.summary["weights"])
+
+
+def stores_of(
+    train_gradients: FinishedParts, validation_gradients: FinishedParts, params: InfluenceParams
+) -> dict[str, tuple[Finished, Finished]]:
+    """The training rows' store and the targets' of each checkpoint, with as many dimensions as asked for."""
+    dims = sorted({int(name.split("@")[1]) for name in train_gradients.parts})
+    dim = params.dim or dims[-1]
+    if dim not in dims:
+        raise BadSetting(f"`influence.dim` is {dim}; features were collected with `gradients.dims` {dims}.")
+    steps = train_gradients.summary["weights"]
+    return {
+        step: tuple(side.parts[f"{step}@{dim}"] for side in (train_gradients, validation_gradients)) for step in steps
+    }
 
 
 def tokens_of(gradients: FinishedParts) -> str:

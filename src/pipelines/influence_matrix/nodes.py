@@ -6,7 +6,7 @@ import pandas as pd
 import polars as pl
 from matplotlib.figure import Figure
 
-from pipelines.influence.nodes import tokens_of
+from pipelines.influence.nodes import stores_of, tokens_of
 from winnow.errors import MissingResource
 from winnow.params import InfluenceParams, Machine
 from winnow.report.pareto import draw_matrix
@@ -26,11 +26,8 @@ def find_matrix(
 ) -> Finished:
     """Mean cosines of domains with clusters, from the stores, weighed by checkpoint."""
     weights = train_gradients.summary["weights"]
-    dim = params.dim or max(int(name.split("@")[1]) for name in train_gradients.parts)
-    sides = {
-        side: {step: parts.parts[f"{step}@{dim}"] for step in weights}
-        for side, parts in (("train", train_gradients), ("targets", validation_gradients))
-    }
+    stores = stores_of(train_gradients, validation_gradients, params)
+    sides = {side: {step: pair[n] for step, pair in stores.items()} for n, side in enumerate(("train", "targets"))}
     table, source = _groups(groups, params.columns)
     inputs = {f"{side}@{step}": part.fingerprint for side, parts in sides.items() for step, part in parts.items()}
     place = locate(

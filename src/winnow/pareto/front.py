@@ -75,7 +75,7 @@ def find_front(
         beta = start[[np.argmax(scaled.gains(start).sum(axis=1))]]
         return Front(beta, problem.gains(beta))
     random = np.random.default_rng(seed)
-    others = random.uniform(problem.low, problem.high, (population - len(start), len(problem.sizes)))
+    others = random.uniform(problem.low, problem.high, (max(0, population - len(start)), len(problem.sizes)))
     start = np.concatenate([start, problem.onto_budget(others)])
     shared = {"pop_size": len(start), "sampling": start, "repair": _OntoBudget()}
     if algorithm == "nsga2" or (algorithm == "auto" and len(scaled.kept) <= MOST_FOR_NSGA2):
@@ -107,7 +107,7 @@ def share_of_optimum(front: Front, problem: Problem, seed: int = 1) -> tuple[flo
     shares = []
     for importance in random.dirichlet(np.ones(len(scaled.kept)), CHECKS):
         optimum = scaled.gains(solve(scaled.problem, -importance @ scaled.rate)) @ importance
-        shares.append((gains @ importance).max() / optimum)
+        shares.append(min(1.0, float((gains @ importance).max() / optimum)))
     return float(np.mean(shares)), float(np.min(shares))
 
 

@@ -93,7 +93,7 @@ class Problem:
     def onto_budget(self, beta: np.ndarray) -> np.ndarray:
         """The nearest beta [..., clusters] within the bounds and on the budget."""
         size = self.sizes / self.sizes.mean()
-        reach = (np.abs(beta).max() + np.abs(self.high).max() + 1) / size.min()
+        reach = (np.abs(beta).max(initial=0.0) + np.abs(self.high).max() + 1) / size.min()
         low = np.full((*beta.shape[:-1], 1), -reach)
         high = -low
         for _ in range(BISECTIONS):

@@ -30,6 +30,11 @@ def test_the_front_is_the_same_for_the_same_seed():
     assert np.array_equal(one.beta, two.beta)
 
 
+def test_the_smallest_population_will_do():
+    front = find_front(a_problem(), population=8, generations=2)
+    assert np.abs(front.beta @ a_problem().sizes).max() < 1e-6
+
+
 def test_one_domain_has_a_front_of_one_mixture():
     problem = a_problem()
     alone = Problem.relative(("math",), problem.clusters, problem.influence[:1], problem.sizes)
