@@ -144,7 +144,8 @@ class _TokenLosses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d: torch.Tensor) -> tuple[torch.Tensor, None]:
-        odds, total, labels = ctx.parts
+        # Once: they are overwritten.
+        (odds, total, labels), ctx.parts = ctx.parts, None
         gradient = odds.mul_(d[:, None] / total)
         return gradient.scatter_add_(1, labels[:, None], -d[:, None]), None
 

@@ -102,6 +102,10 @@ def test_a_table_of_ones_own_groups_the_columns(
     (tmp_path / "twice.csv").write_text("example_id,group\na,b\na,c\n")
     with pytest.raises(BadInput, match="'a' more than once"):
         read_groups(tmp_path / "twice.csv", "twice.csv")
+    strange = InfluenceParams(columns=str(tmp_path / "strange.csv"))
+    (tmp_path / "strange.csv").write_text("example_id,group\na,b\n")
+    with pytest.raises(BadInput, match="None of the 1 examples"):
+        find_matrix(*stores, targets, tiny.tokens, strange, tiny.machine(root))
     unknown = InfluenceParams(columns="subset", dim=99)
     with pytest.raises(BadSetting, match=r"`influence\.dim` is 99"):
         find_matrix(*stores, targets, tiny.tokens, unknown, tiny.machine(root))

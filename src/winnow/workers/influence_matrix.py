@@ -26,16 +26,19 @@ def work(worker: Worker) -> dict[str, Any]:
     known = common_ids([train for train, _ in sides.values()])
     checked = common_ids([targets for _, targets in sides.values()])
     groups = read_groups(Path(task["groups"]), task["by"])
-    matrix = InfluenceMatrix(
-        {name: group for name, group in groups.items() if name in known},
-        {name: domain for name, domain in task["domains"].items() if name in checked},
-    )
-    asked, found = {*groups.values(), *task["domains"].values()}, {*matrix.clusters, *matrix.domains}
-    if lost := sorted(asked - found):
+    clusters = {name: group for name, group in groups.items() if name in known}
+    domains = {name: domain for name, domain in task["domains"].items() if name in checked}
+    if not clusters:
         raise BadInput(
-            f"{lost[0]!r} has no row with a gradient, so nothing can be said of its influence. Leave it out of the "
-            "grouping or of `targets.sets`, or look for its rows in influence_diagnostics.csv."
+            f"None of the {len(groups)} examples in {task['groups']} is a training example with a gradient. Its ids "
+            "are those of the table `train`: <subset>/<file>:<record>."
         )
+    if lost := sorted(set(task["domains"].values()) - set(domains.values())):
+        raise BadInput(
+            f"The target {lost[0]!r} has no row with a gradient, so nothing can be said of it. Leave it out of "
+            "`targets.sets`, or look for its rows in influence_diagnostics.csv."
+        )
+    matrix = InfluenceMatrix(clusters, domains)
     for number, (step, (train, targets)) in enumerate(sides.items()):
         worker.report(done=number, total=len(sides), unit="checkpoints", message=f"checkpoint {step}")
         matrix.add(train, targets, task["weights"][step])
