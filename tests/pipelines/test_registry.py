@@ -11,6 +11,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import CatalogProtocol
 from pydantic import BaseModel
 
 from pipelines import requested
@@ -75,21 +76,23 @@ def test_every_dataset_of_every_environment_is_declared(context: KedroContext):
 
 def test_the_layers_have_an_order(context: KedroContext):
     """Kedro-Viz draws no layers at all where data goes back to an earlier one."""
+    catalog = context.catalog  # made anew each time it is asked for
     before: dict[str, set[str]] = {}
     for node in all_nodes().values():
         for name in node.outputs:
-            layers = {_layer(context, source) for source in node.inputs if not source.startswith("param")}
-            before.setdefault(_layer(context, name), set()).update(layers - {_layer(context, name)})
+            layers = {_layer(catalog, source) for source in node.inputs if not source.startswith("param")}
+            before.setdefault(_layer(catalog, name), set()).update(layers - {_layer(catalog, name)})
     assert next(TopologicalSorter(before).static_order()) == "raw"
 
 
-def _layer(context: KedroContext, dataset: str) -> str:
-    return str(context.catalog.get(dataset).metadata["kedro-viz"]["layer"])
+def _layer(catalog: CatalogProtocol, dataset: str) -> str:
+    return str(catalog.get(dataset).metadata["kedro-viz"]["layer"])
 
 
 def test_an_arms_pipeline_starts_at_the_raw_files():
+    registered = register_pipelines()
     for name in ARMS:
-        free = register_pipelines()[name].inputs()
+        free = registered[name].inputs()
         assert all(dataset.startswith("params:") for dataset in free), f"{name} needs {free}"
 
 
