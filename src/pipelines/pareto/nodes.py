@@ -64,10 +64,11 @@ def _search(cells: pl.DataFrame, params: ParetoParams, rows: float) -> tuple[dic
     )
     names = [*STRATEGIES, *(BEST + domain for domain in problem.domains), "random_beta"]
     choices = [choose_from(front, problem, name, params.importance, params.seed) for name in names]
-    mean, worst = share_of_optimum(front, problem.linear())
-    quality = {} if problem.diminishing else {"pareto/share_of_optimum": mean, "pareto/share_of_optimum_worst": worst}
     tables = {"choices": choice_table(problem, choices), "front": front_table(problem, front)}
-    return tables, {"quality": {**quality, "pareto/front": tables["front"].height}}
+    quality: dict[str, float] = {"pareto/front": tables["front"].height}
+    if not problem.diminishing:
+        quality["pareto/share_of_optimum"], quality["pareto/share_of_optimum_worst"] = share_of_optimum(front, problem)
+    return tables, {"quality": quality}
 
 
 def _rows(tokens: Finished, budget: BudgetParams) -> float:

@@ -20,7 +20,7 @@ from pymoo.util.ref_dirs import get_reference_directions
 
 from winnow.pareto.problem import Problem
 from winnow.pareto.solver import solve
-from winnow.pareto.strategies import BEST, STRATEGIES, Choice, Scaled, choose
+from winnow.pareto.strategies import BEST, COINCIDE, STRATEGIES, Choice, Scaled, choose
 
 Algorithm = Literal["auto", "nsga2", "nsga3"]
 # Two domains are told apart by crowding as well as by directions, and sooner.
@@ -98,8 +98,8 @@ def choose_from(front: Front, problem: Problem, strategy: str, importance: Mappi
 
 
 def share_of_optimum(front: Front, problem: Problem, seed: int = 1) -> tuple[float, float]:
-    """What the front's best mixture reaches of the exact optimum, over random importances: mean and worst."""
-    scaled = Scaled(problem.linear())
+    """What the front's best reaches of the exact optimum of linear gains, over random importances: mean and worst."""
+    scaled = Scaled(problem)
     if not len(scaled.kept):
         return 1.0, 1.0
     random = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def _measure(strategy: str, scaled: Scaled, front: Front) -> Callable[[np.ndarra
         return None
     best = np.maximum(front.gains[:, kept].max(axis=0), np.finfo(float).tiny)
     extremes = front.gains[front.gains[:, kept].argmax(axis=0)][:, kept] / best
-    coincide = len(kept) == 1 or np.linalg.cond(extremes) > 1e6
+    coincide = len(kept) == 1 or np.linalg.cond(extremes) > COINCIDE
     normal = np.ones(len(kept)) if coincide else np.linalg.solve(extremes, np.ones(len(kept)))
     measures: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "weighted": lambda shares: shares @ scaled.importances,

@@ -4,7 +4,7 @@ The budget stands: sum over clusters of size x beta = 0. Both modes differ in bo
 grows or shrinks by a share of itself; in `share` it may take any part of the mixture up to a cap.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -85,10 +85,6 @@ class Problem:
     def weights(self, beta: np.ndarray) -> np.ndarray:
         """The share of the mixture that each cluster has [..., clusters]."""
         return (1 + beta) * self.sizes / self.sizes.sum()
-
-    def linear(self) -> Self:
-        """The same problem with gains in proportion."""
-        return replace(self, diminishing=False)
 
     def onto_budget(self, beta: np.ndarray) -> np.ndarray:
         """The nearest beta [..., clusters] within the bounds and on the budget."""
