@@ -147,8 +147,8 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
     feature = Adam(AdamForm(), 10, moments, device)
     m, v = (torch.cat([moments[b.parameter][kind].flatten() for b in blocks]).to(device)
             for kind in ("exp_avg", "exp_avg_sq"))  # fmt: skip
-    collector = Collector(model, blocks, feature, [Sketch(options.dim, 0)])
     gradients = ResponseGradients(model, blocks)
+    collector = Collector(gradients, feature, [Sketch(options.dim, 0)])
     nothing: Callable[[Block, torch.Tensor], None] = lambda *_: None  # noqa: E731
     collector(batches[-1])
     found: dict[str, list[float]] = {"loop_gradient": [], "our_gradient": [], "ours": []}
@@ -339,7 +339,7 @@ def scores_of(stored: np.ndarray, kind: str, queries: np.ndarray) -> np.ndarray:
 def projected(model: Any, blocks: Sequence[Block], feature: Feature, rows: Sequence[TokenRow]) -> dict[int, np.ndarray]:
     dims = sorted({dim for _, dim, _, _ in STORES})
     projections: list[Projection] = [Sketch(dim, 0) for dim in dims]
-    collect = Collector(model, blocks, feature, projections)
+    collect = Collector(ResponseGradients(model, blocks), feature, projections)
     found = [collect(batch).features for batch in batches_of(rows)]
     return {dim: np.concatenate([part[n] for part in found]) for n, dim in enumerate(dims)}
 

@@ -67,6 +67,22 @@ def learning_rates(checkpoint: Path) -> dict[int, float]:
 
 def rate_weights(folders: Mapping[int, Path]) -> dict[int, float]:
     """For each chosen checkpoint the mean learning rate since the chosen one before it; they sum to 1."""
+    means = _mean_rates(folders)
+    if (total := sum(means.values())) <= 0:
+        raise BadInput(
+            f"The learning rates of all chosen checkpoints ({', '.join(map(str, means))}) are 0, so they have no "
+            "weight. Choose earlier ones with `gradients.checkpoints`, or give `gradients.checkpoint_weights`."
+        )
+    return {step: mean / total for step, mean in means.items()}
+
+
+def rate_sums(folders: Mapping[int, Path]) -> dict[int, float]:
+    """For each chosen checkpoint the sum of the learning rates since the chosen one before it."""
+    means = _mean_rates(folders)
+    return {step: means[step] * (step - before) for before, step in zip([0, *means], means, strict=False)}
+
+
+def _mean_rates(folders: Mapping[int, Path]) -> dict[int, float]:
     steps = sorted(folders)
     rates = learning_rates(folders[steps[-1]])
     means = {}
@@ -78,9 +94,4 @@ def rate_weights(folders: Mapping[int, Path]) -> dict[int, float]:
                 "weights of the checkpoints as `gradients.checkpoint_weights`."
             )
         means[step] = sum(since) / len(since)
-    if (total := sum(means.values())) <= 0:
-        raise BadInput(
-            f"The learning rates of all chosen checkpoints ({', '.join(map(str, steps))}) are 0, so they have no "
-            "weight. Choose earlier ones with `gradients.checkpoints`, or give `gradients.checkpoint_weights`."
-        )
-    return {step: mean / total for step, mean in means.items()}
+    return means

@@ -279,8 +279,31 @@ class TargetsParams(Params):
     seed: int = 0
 
 
+class EkfacParams(Params):
+    """The curvature that influence by EK-FAC is measured in."""
+
+    warmup: Literal["less", "proxy"] = Field(default="less", description="whose checkpoint; its adapter is merged")
+    checkpoint: int | None = Field(default=None, ge=1, description="None: the last")
+    layers: list[str] = Field(default=["*"], min_length=1, description="globs over linear layers; never the head")
+    labels: Literal["model", "data"] = Field(
+        default="model", description="drawn from the model's predictions; data: the rows' own (empirical Fisher)"
+    )
+    rows: int = Field(default=4096, ge=1, description="training rows that the curvature is fitted to, at random")
+    damping: float = Field(default=0.1, ge=0, description="of the mean eigenvalue of a layer")
+    store: Literal["float32", "float16", "bfloat16", "int8", "4-bit", "2-bit", "1-bit"] = "int8"
+    seed: int = 0
+
+
+class RetrainParams(Params):
+    """The oracle: models retrained with extra weight on one cluster at a time."""
+
+    extra: float = Field(default=1.0, gt=0, description="copies of the cluster's rows that are added")
+    seeds: int = Field(default=3, ge=2, description="trainings for each cluster, and without extra weight")
+    rows: int | None = Field(default=None, ge=1, description="of the pool, at random; None: all of it")
+
+
 class InfluenceParams(Params):
-    """Scores of examples for targets."""
+    """Scores of examples for targets, and influence of clusters on domains."""
 
     mode: Literal["store", "direct"] = Field(default="store", description="direct: exact, without any store")
     aggregate: Literal["max", "mean", "round_robin"] = Field(default="max", description="over a target's subtasks")
@@ -289,10 +312,20 @@ class InfluenceParams(Params):
         default=256, ge=0, description="scores for each validation row are kept, too, up to this size"
     )
     direct_gb: float = Field(default=8, gt=0, description="memory for the targets' gradients in direct mode, at most")
+    estimator: Literal["gradient", "ekfac", "retrain"] = Field(default="gradient", description="of the matrix")
+    normalize: bool = Field(
+        default=True, description="mean cosines; false: units of loss, by the sum of learning rates (gradient alone)"
+    )
     columns: str = Field(
         default="subset_cluster",
         description="of the influence matrix: subset_cluster | cluster | subset, or a table with example_id and group",
     )
+    rows: str = Field(
+        default="domain",
+        description="of the influence matrix: domain | subtask | file, or a table with example_id and group",
+    )
+    ekfac: EkfacParams = EkfacParams()
+    retrain: RetrainParams = RetrainParams()
 
 
 class ParetoParams(Params):

@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline, pipeline
 from pipelines import (
     base_model,
     clusters,
+    ekfac,
     evaluate,
     fabricate,
     finetune,
@@ -52,9 +53,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     shared = _shared_stages(IngestParams.model_validate(given["ingest"]), ModelParams.model_validate(given["model"]))
     warmups = {name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS}
     scoring = InfluenceParams.model_validate(given["influence"])
-    shared |= _trajectory_stages(warmups) | _gradient_stages(warmups["less"].base is not None, scoring)
+    shared |= _trajectory_stages(warmups) | _gradient_stages(warmups, scoring)
     names = [*ARMS, *(name for name in given["arms"] if target_of(name))]
-    names = [name for name in names if scoring.mode == "store" or ARMS[name].strategy != "pareto"]
+    names = [name for name in names if has_matrix(scoring) or ARMS[name].strategy != "pareto"]
     tails = {name: _tail(ARMS[name], split_name) for name in names}
     everything = _union([*shared.values(), *(stage for tail in tails.values() for stage in tail.values())])
     comparison = report.create_pipeline(compared)
@@ -82,10 +83,13 @@ def known_arms(names: Iterable[str], given: Mapping[str, Any]) -> tuple[str, ...
             f"and {' and '.join(f'{start}<target>' for start in ONE_TARGET)}."
         )
     sets = TargetsParams.model_validate(given["targets"]).sets
-    stored = InfluenceParams.model_validate(given["influence"]).mode == "store"
+    weighed = has_matrix(InfluenceParams.model_validate(given["influence"]))
     for name in names:
-        if ARMS[name].strategy == "pareto" and not stored:
-            raise BadSetting(f"The arm {name!r} needs a store of features. Set `influence.mode: store`.")
+        if ARMS[name].strategy == "pareto" and not weighed:
+            raise BadSetting(
+                f"The arm {name!r} needs influence of clusters, which the direct mode does not measure. Set "
+                "`influence.mode: store`, or another `influence.estimator`."
+            )
         if (target := target_of(name)) is None:
             continue
         if sets and target not in sets:
@@ -119,17 +123,24 @@ def _trajectory_stages(warmups: dict[str, WarmupParams]) -> dict[str, Pipeline]:
     }
 
 
-def _gradient_stages(own_base: bool, params: InfluenceParams) -> dict[str, Pipeline]:
+def _gradient_stages(warmups: dict[str, WarmupParams], params: InfluenceParams) -> dict[str, Pipeline]:
     """From the checkpoints of the warm-up `less` to scores and mixtures, in order; the direct mode has no store."""
+    own_base = warmups["less"].base is not None
     stages = {
         "targets": targets.create_pipeline(own_base),
-        "gradients": gradients.create_pipeline(own_base),
+        "gradients": gradients.create_pipeline(own_base) if params.mode == "store" else pipeline([]),
         "influence": influence.create_pipeline(params.mode, own_base),
-        "influence_matrix": influence_matrix.create_pipeline(params.columns),
-        "pareto": pareto.create_pipeline(),
+        "ekfac": ekfac.create_pipeline(params.ekfac, warmups) if params.estimator == "ekfac" else pipeline([]),
     }
-    of_store = ("gradients", "influence_matrix", "pareto")
-    return {name: stage for name, stage in stages.items() if params.mode == "store" or name not in of_store}
+    if has_matrix(params):
+        stages["influence_matrix"] = influence_matrix.create_pipeline(params.estimator, params.columns)
+        stages["pareto"] = pareto.create_pipeline()
+    return {name: stage for name, stage in stages.items() if stage.nodes}
+
+
+def has_matrix(params: InfluenceParams) -> bool:
+    """Whether there is something that influence of clusters could be taken from: the direct mode scores rows alone."""
+    return params.mode == "store" or params.estimator != "gradient"
 
 
 def _tail(arm: ArmSpec, split_name: str) -> dict[str, Pipeline]:

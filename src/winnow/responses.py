@@ -64,9 +64,14 @@ class Responses:
         with _only_at(self.last_mlp, batch):
             return self.body(**batch.inputs).last_hidden_state[batch.row, batch.place]
 
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """Logits [n, vocabulary] by the model's full forward pass, for a model that scales or caps them."""
+        logits: torch.Tensor = self.model(**batch.inputs).logits[batch.row, batch.place]
+        return logits
+
     def whole(self, batch: Batch) -> torch.Tensor:
-        """Losses [n] by the model's full forward pass, for a model that scales or caps its logits."""
-        return token_losses(self.model(**batch.inputs).logits[batch.row, batch.place], batch.labels)
+        """Losses [n] by the model's full forward pass."""
+        return token_losses(self.logits(batch), batch.labels)
 
     def pieces(self, *by_token: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
         """Tensors over the supervised tokens, cut such that the logits of a piece stay small."""

@@ -137,13 +137,34 @@ def test_the_direct_mode_has_no_store(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: direct)
     registered = register_pipelines()
     assert not {"pareto", "influence_matrix", "pareto_balanced", "random_beta"} & set(registered)
-    with pytest.raises(BadSetting, match=r"'random_beta' needs a store of features\. Set `influence\.mode: store`"):
+    with pytest.raises(BadSetting, match=r"'random_beta' needs influence of clusters.* Set `influence\.mode: store`"):
         known_arms(["random_beta"], direct)
+    whitened = {**direct, "influence": {"mode": "direct", "estimator": "ekfac"}}
+    assert known_arms(["random_beta"], whitened) == ("random_beta",), "curvature has a store of its own"
     assert "gradients" not in registered
     datasets = {name for node in registered["less"].nodes for name in (*node.inputs, *node.outputs)}
     assert "scores" in datasets
     assert not {"train_gradients", "validation_gradients"} & datasets
     assert all(name.startswith("params:") for name in registered["less"].inputs())
+
+
+@pytest.mark.parametrize(
+    ("estimator", "needed", "spared"),
+    [
+        ("ekfac", {"ekfac_factors", "ekfac_train_features", "less_checkpoints"}, {"train_gradients"}),
+        ("retrain", {"base_model", "clusters"}, {"train_gradients", "ekfac_factors", "less_checkpoints"}),
+    ],
+)
+def test_the_matrix_comes_from_the_estimator_that_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, estimator: str, needed: set[str], spared: set[str]
+):
+    given = {**parameters(), "influence": {"estimator": estimator}}
+    monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: given)
+    arm = register_pipelines()["influence_matrix"]
+    datasets = {name for node in arm.nodes for name in (*node.inputs, *node.outputs)}
+    assert needed <= datasets
+    assert not spared & datasets
+    assert all(name.startswith("params:") for name in arm.inputs())
 
 
 def test_kedro_sees_the_same_names():

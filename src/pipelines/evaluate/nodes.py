@@ -1,5 +1,7 @@
 """Score the models of an arm on a split."""
 
+from collections.abc import Mapping
+
 from winnow.params import EvaluateParams, Machine, TokenizeParams
 from winnow.stages import Finished, FinishedParts, file_checksum, locate, require_build
 from winnow.workers.launch import launch_missing
@@ -16,24 +18,44 @@ def evaluate(
     machine: Machine,
 ) -> FinishedParts:
     """Let every seed's model answer."""
-    return _score(dict(model.parts), table, base_model, params, tokenize, machine)
+    return _summed(score_models(dict(model.parts), table, base_model, params, tokenize, machine), params)
+
+
+def evaluate_on_targets(
+    model: FinishedParts,
+    targets: Finished,
+    base_model: Finished,
+    params: EvaluateParams,
+    tokenize: TokenizeParams,
+    machine: Machine,
+) -> FinishedParts:
+    """The losses of every seed's model on the rows that influence was measured for."""
+    return _summed(
+        score_models(dict(model.parts), targets, base_model, forced(params), tokenize, machine), forced(params)
+    )
+
+
+def forced(params: EvaluateParams) -> EvaluateParams:
+    """Settings for the losses of all validation rows: no answer has to be generated."""
+    return params.model_copy(update={"split": "validation", "decoding": "teacher_forced", "limit": None})
 
 
 def evaluate_base(
     table: Finished, base_model: Finished, params: EvaluateParams, tokenize: TokenizeParams, machine: Machine
 ) -> FinishedParts:
     """Let the untouched base model answer."""
-    return _score({"0": None}, table, base_model, params, tokenize, machine)
+    return _summed(score_models({"0": None}, table, base_model, params, tokenize, machine), params)
 
 
-def _score(
-    models: dict[str, Finished | None],
+def score_models(
+    models: Mapping[str, Finished | None],
     table: Finished,
     base_model: Finished,
     params: EvaluateParams,
     tokenize: TokenizeParams,
     machine: Machine,
-) -> FinishedParts:
+) -> dict[str, Finished]:
+    """Let models (None: the base model) answer the rows of a table, by one worker."""
     template = tokenize.template
     settings = {
         **params.model_dump(mode="json"),
@@ -65,5 +87,8 @@ def _score(
         "models": {seed: str(model.path) for seed, model in models.items() if model is not None},
     }
     launch_missing("evaluate", task, missing, machine)
-    parts = {seed: Finished.open(place.folder) for seed, place in places.items()}
+    return {seed: Finished.open(place.folder) for seed, place in places.items()}
+
+
+def _summed(parts: dict[str, Finished], params: EvaluateParams) -> FinishedParts:
     return FinishedParts(parts, {"split": params.split, "seeds": len(parts)})

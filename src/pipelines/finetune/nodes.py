@@ -1,5 +1,6 @@
 """Fine-tune one model per seed of an arm, in one worker."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -23,30 +24,44 @@ def finetune(
 ) -> FinishedParts:
     """Train what is missing: one finished model per (mix, seed)."""
     merged = merge_finetune(params, arm)
-    mixes = {str(seed): _as_counts(mix) for seed, mix in training_mix.groupby("seed")}
+    mixes = {str(seed): as_counts(mix) for seed, mix in training_mix.groupby("seed")}
+    seeds = {name: int(name) for name in mixes}
+    parts = train_mixes(mixes, seeds, tokens, base_model, merged, machine)
+    rows = int(training_mix.groupby("seed")["multiplicity"].sum().mean())
+    return FinishedParts(parts, {"rows": rows, "seeds": len(parts), "params": merged.model_dump(mode="json")})
+
+
+def train_mixes(
+    mixes: Mapping[str, Mapping[str, int]],
+    seeds: Mapping[str, int],
+    tokens: Finished,
+    base_model: Finished,
+    params: FinetuneParams,
+    machine: Machine,
+) -> dict[str, Finished]:
+    """A model for each mix (how often each example is in it) and its seed, by one worker."""
     inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
     places = {
-        seed: locate(
+        name: locate(
             machine.data_root / "06_models",
             "finetune",
             REVISION,
-            {**merged.model_dump(mode="json"), "seed": int(seed)},
+            {**params.model_dump(mode="json"), "seed": seeds[name]},
             {**inputs, "training_mix": table_fingerprint(sorted(mix.items()))},
         )
-        for seed, mix in mixes.items()
+        for name, mix in mixes.items()
     }
-    missing = {seed: place for seed, place in places.items() if place.finished() is None}
+    missing = {name: place for name, place in places.items() if place.finished() is None}
     require_build(list(missing.values()))
     task = {
-        "params": merged.model_dump(mode="json"),
+        "params": params.model_dump(mode="json"),
         "base_model": str(base_model.path),
         "tokens": str(tokens.path),
-        "mixes": {seed: mixes[seed] for seed in missing},
+        "mixes": {name: mixes[name] for name in missing},
+        "seeds": {name: seeds[name] for name in missing},
     }
     launch_missing("finetune", task, missing, machine)
-    parts = {seed: Finished.open(place.folder) for seed, place in places.items()}
-    rows = int(training_mix.groupby("seed")["multiplicity"].sum().mean())
-    return FinishedParts(parts, {"rows": rows, "seeds": len(parts), "params": merged.model_dump(mode="json")})
+    return {name: Finished.open(place.folder) for name, place in places.items()}
 
 
 def merge_finetune(params: FinetuneParams, arm: ArmParams) -> FinetuneParams:
@@ -62,5 +77,6 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return {**base, **over, **both}
 
 
-def _as_counts(mix: pd.DataFrame) -> dict[str, int]:
+def as_counts(mix: pd.DataFrame) -> dict[str, int]:
+    """How often each example is in a mix."""
     return {str(name): int(count) for name, count in zip(mix["example_id"], mix["multiplicity"], strict=True)}

@@ -1,8 +1,9 @@
 """Gradient features of the pool, and the gradients of the targets, at the checkpoints of the warm-up `less`."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from winnow.checkpoints import checkpoint_folder, chosen_steps, rate_weights
+from winnow.checkpoints import checkpoint_folder, chosen_steps, rate_sums, rate_weights
 from winnow.errors import BadSetting
 from winnow.params import GradientsParams, Machine
 from winnow.stages import Finished, FinishedParts, locate, require_build
@@ -17,10 +18,11 @@ def collect_train(
     checkpoints: Finished, tokens: Finished, base_model: Finished, params: GradientsParams, machine: Machine
 ) -> FinishedParts:
     """The optimizer features of every training row, stored as `gradients.store` says."""
-    weights = checkpoint_weights(checkpoints, params)
-    parts = _collect("train", checkpoints, tokens, base_model, params, machine)
+    weights, rates = checkpoint_weights(checkpoints, params), checkpoint_rates(checkpoints, params)
+    parts = collect("train", checkpoints, tokens, base_model, params, machine)
     first = next(iter(parts.values()))
-    return FinishedParts(parts, {"weights": weights, "rows": first.summary["tables"]["rows"]["rows"]})
+    rows = first.summary["tables"]["rows"]["rows"]
+    return FinishedParts(parts, {"weights": weights, "rates": rates, "rows": rows})
 
 
 def collect_targets(
@@ -28,7 +30,7 @@ def collect_targets(
 ) -> FinishedParts:
     """The plain gradients of every target row, in float32: they are few."""
     plain = params.model_copy(update={"feature": "sgd", "store": "float32"})
-    return FinishedParts(_collect("validation", checkpoints, target_tokens, base_model, plain, machine))
+    return FinishedParts(collect("validation", checkpoints, target_tokens, base_model, plain, machine))
 
 
 def checkpoint_weights(checkpoints: Finished, params: GradientsParams) -> dict[str, float]:
@@ -42,6 +44,14 @@ def checkpoint_weights(checkpoints: Finished, params: GradientsParams) -> dict[s
             f"{len(folders)} checkpoints {', '.join(map(str, folders))}."
         )
     return {str(step): weight / sum(given) for step, weight in zip(folders, given, strict=True)}
+
+
+def checkpoint_rates(checkpoints: Finished, params: GradientsParams) -> dict[str, float]:
+    """What turns a product of gradients into a fall of the loss: summed learning rates, or the weights as given."""
+    folders = checkpoint_folders(checkpoints, params)
+    if (given := params.checkpoint_weights) is None:
+        return {str(step): rate for step, rate in rate_sums(folders).items()}
+    return {str(step): weight for step, weight in zip(folders, given, strict=True)}
 
 
 def checkpoint_folders(checkpoints: Finished, params: GradientsParams) -> dict[int, Any]:
@@ -67,14 +77,25 @@ def checkpoint_task(checkpoints: Finished, params: GradientsParams) -> dict[str,
     }
 
 
-def _collect(
+@dataclass(frozen=True)
+class Whitening:
+    """Curvature that gradients are divided by the root of."""
+
+    factors: Finished
+    damping: float
+    layers: list[str]
+
+
+def collect(
     split: str,
     checkpoints: Finished,
     tokens: Finished,
     base_model: Finished,
     params: GradientsParams,
     machine: Machine,
+    whitening: Whitening | None = None,
 ) -> dict[str, Finished]:
+    """One finished store per checkpoint and dimension, under `<step>@<dim>`."""
     inputs = {
         "tokens": tokens.fingerprint,
         "base_model": base_model.fingerprint,
@@ -82,6 +103,13 @@ def _collect(
     }
     chosen = _COLLECTED | {"store", "shard_rows"} | ({"certificate_rows"} if split == "train" else set())
     settings = {**params.model_dump(mode="json", include=chosen), "split": split}
+    made_with = {"tokenizer": base_model.fingerprint, "template": tokens.parameters["template"]}
+    made_with |= {"data": tokens.fingerprint, "feature": params.feature}
+    task: dict[str, Any] = {}
+    if whitening:
+        inputs["factors"] = made_with["factors"] = whitening.factors.fingerprint
+        settings["damping"] = made_with["damping"] = whitening.damping
+        task = {"factors": str(whitening.factors.path), "damping": whitening.damping, "layers": whitening.layers}
     steps = [str(step) for step in checkpoint_folders(checkpoints, params)]
     dims = params.dims if params.projection != "none" else [0]
     root = machine.data_root / "03_primary"
@@ -93,17 +121,14 @@ def _collect(
     missing = {name: place for name, place in places.items() if place.finished() is None}
     if missing:
         require_build(list(missing.values()))
-        same = {"tokenizer": base_model.fingerprint, "template": tokens.parameters["template"]}
-        same |= {"data": tokens.fingerprint, "feature": params.feature}
-        made_with = {step: {**same, "model": f"{checkpoints.fingerprint}@{step}"} for step in steps}
-        task = {
+        task |= {
             "params": params.model_dump(mode="json"),
             "split": split,
             "feature": params.feature,
             "store": params.store,
             "base_model": str(base_model.path),
             "tokens": str(tokens.path),
-            "made_with": made_with,
+            "made_with": {step: {**made_with, "model": f"{checkpoints.fingerprint}@{step}"} for step in steps},
             **checkpoint_task(checkpoints, params),
         }
         launch_missing("gradients", task, missing, machine)

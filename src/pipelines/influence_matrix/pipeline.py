@@ -4,16 +4,22 @@ from kedro.pipeline import Node, Pipeline, pipeline
 
 from pipelines.influence_matrix import nodes
 
+STORES = {
+    "gradient": ("train_gradients", "validation_gradients"),
+    "ekfac": ("ekfac_train_features", "ekfac_target_features"),
+}
 
-def create_pipeline(columns: str) -> Pipeline:
+
+def create_pipeline(estimator: str, columns: str) -> Pipeline:
     """Influence of clusters (or subsets, or a grouping of one's own) on domains."""
     groups = "clusters" if columns in ("cluster", "subset_cluster") else "tokens"
-    inputs = ["train_gradients", "validation_gradients", "targets", groups, "params:influence", "params:machine"]
+    if estimator == "retrain":
+        trained = ["tokens", "base_model", "targets", groups]
+        settings = [f"params:{name}" for name in ("finetune", "evaluate", "tokenize", "influence", "machine")]
+        find = Node(nodes.retrain_matrix, [*trained, *settings], "influence_matrix", name="influence_matrix")
+    else:
+        inputs = [*STORES[estimator], "targets", groups, "params:influence", "params:machine"]
+        find = Node(nodes.find_matrix, inputs, "influence_matrix", name="influence_matrix")
     shown = ["influence_matrix_table", "influence_matrix_figure"]
-    return pipeline(
-        [
-            Node(nodes.find_matrix, inputs, "influence_matrix", name="influence_matrix"),
-            Node(nodes.show_matrix, "influence_matrix", shown, name="show_influence_matrix"),
-        ],
-        tags=["influence_matrix"],
-    )
+    show = Node(nodes.show_matrix, "influence_matrix", shown, name="show_influence_matrix")
+    return pipeline([find, show], tags=["influence_matrix"])

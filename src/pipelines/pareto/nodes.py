@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from winnow.params import BudgetParams, Machine, ParetoParams
 from winnow.progress import News, publish
 from winnow.report.pareto import draw_mixtures
-from winnow.stages import Finished, Work, locate, require_build, table_fingerprint
+from winnow.stages import Finished, Work, locate, require_build
 
 REVISION = 1
 
@@ -31,12 +31,7 @@ def find_mixtures(
         if (finished := place.finished()) is not None:
             return finished
         tables, summary = _search(matrix.scan("cells").collect(), params, rows or 0)
-        entries = {}
-        for name, table in tables.items():
-            work.commit(f"{name}.parquet", table.write_parquet)
-            fingerprint = table_fingerprint(table.iter_rows())
-            entries[name] = {"file": f"{name}.parquet", "rows": table.height, "fingerprint": fingerprint}
-        return work.finish({"tables": entries, **summary}, {"seconds": time.monotonic() - start})
+        return work.finish({"tables": work.commit_tables(tables), **summary}, {"seconds": time.monotonic() - start})
 
 
 def show_mixtures(mixtures: Finished) -> tuple[pd.DataFrame, pd.DataFrame, Figure, dict[str, float]]:

@@ -55,7 +55,7 @@ class Capture:
         self._uses.clear()
         self._sums.clear()
         self._emitted.clear()
-        with ExitStack() as undo, _frozen(self.model):
+        with ExitStack() as undo, frozen(self.model):
             for path, module in self._modules:
                 self._attach(path, module, undo)
             if any(is_router(module) or is_experts(module) for _, module in self._modules):
@@ -206,7 +206,7 @@ def _require_grad(_: nn.Module, __: Any, output: torch.Tensor) -> None:
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """No parameter's own gradient is computed: it would be a third of the work."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trained:

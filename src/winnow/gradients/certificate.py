@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from winnow.gradients.blocks import Block
-from winnow.gradients.collector import ResponseGradients
+from winnow.gradients.collector import RowGradients
 from winnow.gradients.features import Adam, Feature, Sgd
 from winnow.gradients.quantize import FLOATS, decode, encode
 from winnow.gradients.sketch import Projection
@@ -24,7 +24,7 @@ def rows_that_fit(wanted: int, blocks: Sequence[Block]) -> int:
 
 
 def certify(
-    gradients: ResponseGradients,
+    gradients: RowGradients,
     feature: Feature,
     projections: Sequence[Projection],
     kind: str,

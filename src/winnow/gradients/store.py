@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
 REJECTED = "rejected.parquet"
 # Features are comparable only if these agree.
-SAME = ("projection", "model", "tokenizer", "template")
+SAME = ("projection", "model", "tokenizer", "template", "factors", "damping")
 _NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8, "I8": np.int8}
 ROWS_SCHEMA = {
     "example_id": pl.String,
@@ -92,10 +92,13 @@ class FeatureStore:
             found[here] = self.decoded(shard, rows)
         return table["example_id"].to_list(), found
 
-    def decoded(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
-        """Float32 features [n, dim] of some rows of a shard."""
+    def decoded(self, shard: Shard, rows: np.ndarray, unit: bool = False) -> np.ndarray:
+        """Float32 features [n, dim] of some rows of a shard; as units they are divided by the norms they had."""
         levels: np.ndarray = _levels(shard, self, rows)
-        return levels * shard.scale[rows, None]
+        scale, norm = shard.scale[rows], shard.norm[rows]
+        if unit:
+            scale = np.divide(scale, norm, out=np.zeros_like(scale), where=norm != 0)
+        return levels * scale[:, None]
 
     def verify(self) -> None:
         """Compare every shard with its checksum."""

@@ -1,6 +1,6 @@
-"""Influence of clusters on domains: the mean cosine of a domain's gradients with a cluster's features, and its error.
+"""Influence of clusters on domains: the mean product of a domain's gradients with a cluster's features, and its error.
 
-A cosine is linear in both of its unit vectors, so a cell needs no pair of rows: only the mean of each cluster for the
+A product is linear in both of its vectors, so a cell needs no pair of rows: only the mean of each cluster for the
 validation rows, and the mean of each domain for the training rows. Each store is read once.
 """
 
@@ -16,12 +16,16 @@ AVERAGE = "average"
 
 
 class InfluenceMatrix:
-    """Cosines summed over checkpoints: of each validation row with each cluster, of each example with each domain."""
+    """Products summed over checkpoints: of each validation row with each cluster, of each example with each domain."""
 
-    def __init__(self, clusters: Mapping[str, str], domains: Mapping[str, str]) -> None:
-        """Take the cluster of each training example and the domain of each validation row."""
+    def __init__(self, clusters: Mapping[str, str], domains: Mapping[str, str], normalize: bool = True) -> None:
+        """Take the cluster of each training example and the domain of each validation row.
+
+        Normalised products are cosines.
+        """
+        self.normalize = normalize
         self.examples = pl.DataFrame({"example_id": sorted(clusters)})
-        self.clusters = sorted(set(clusters.values()), key=_natural)
+        self.clusters = sorted(set(clusters.values()), key=natural)
         self.cluster = np.array([self.clusters.index(clusters[name]) for name in self.examples["example_id"]])
         self.sizes = np.bincount(self.cluster, minlength=len(self.clusters))
         self.validation = sorted(domains)
@@ -33,20 +37,20 @@ class InfluenceMatrix:
     def add(self, train: FeatureStore, targets: FeatureStore, weight: float) -> None:
         """Add a checkpoint."""
         _, features = targets.features(self.validation)
-        unit = unit_rows(features)
-        means = mean_queries(unit, self.domain)
-        queries = np.stack([*(means[name] for name in self.domains), unit.mean(axis=0)])
+        features = unit_rows(features) if self.normalize else features
+        means = mean_queries(features, self.domain)
+        queries = np.stack([*(means[name] for name in self.domains), features.mean(axis=0)])
         table = self.examples.join(train.rows(), on="example_id", how="left", maintain_order="left")
         shard_of, row_of = table["shard"].to_numpy(), table["row"].to_numpy()
         sums = np.zeros((len(self.clusters), train.dim), np.float32)
         for number, shard in enumerate(train.shards()):
             here = np.flatnonzero(shard_of == number)
-            rows = unit_rows(train.decoded(shard, row_of[here]))
+            rows = train.decoded(shard, row_of[here], unit=self.normalize)
             self.by_example[here] += weight * (rows @ queries.T)
             member = np.zeros((len(self.clusters), len(here)), np.float32)
             member[self.cluster[here], np.arange(len(here))] = 1
             sums += member @ rows
-        self.by_validation += weight * (unit @ (sums / self.sizes[:, None]).T)
+        self.by_validation += weight * (features @ (sums / self.sizes[:, None]).T)
 
     def cells(self) -> pl.DataFrame:
         """One row per domain and cluster: domain, cluster, rows, influence, error; `average` is all validation rows.
@@ -102,7 +106,7 @@ def _error(values: np.ndarray) -> np.ndarray:
     return values.var(axis=0, ddof=1) / len(values)
 
 
-def _natural(name: str) -> tuple[str, int, str]:
-    """`math/2` before `math/10`."""
+def natural(name: str) -> tuple[str, int, str]:
+    """A key to sort by: `math/2` before `math/10`."""
     head, _, last = name.rpartition("/")
     return head, int(last) if last.isdigit() else -1, last

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from winnow.stages.fingerprint import file_checksum
+import polars as pl
+
+from winnow.stages.fingerprint import file_checksum, table_fingerprint
 from winnow.stages.finished import COST, RECORD, Finished
 from winnow.stages.place import Place
 
@@ -66,6 +68,15 @@ class Work:
         scratch_entry.write_text(json.dumps({"name": name, "sha256": checksum}))
         _sync(scratch_entry)
         os.replace(scratch_entry, entry)
+
+    def commit_tables(self, tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+        """Commit ``<name>.parquet`` for each table, and return what a summary says of them."""
+        entries = {}
+        for name, table in tables.items():
+            file = f"{name}.parquet"
+            self.commit(file, table.write_parquet)
+            entries[name] = {"file": file, "rows": table.height, "fingerprint": table_fingerprint(table.iter_rows())}
+        return entries
 
     def finish(self, summary: Mapping[str, Any], cost: Mapping[str, float]) -> Finished:
         """Write record and checksums, then give the directory its final name."""

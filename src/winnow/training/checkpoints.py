@@ -69,3 +69,9 @@ def load_checkpoint(model: PreTrainedModel | PeftModel, checkpoint: Path) -> Any
     if absent - tied:
         raise BadInput(f"{checkpoint} lacks {len(absent - tied)} weights of the model, {min(absent - tied)!r} first.")
     return model
+
+
+def load_merged(model: PreTrainedModel, checkpoint: Path) -> Any:
+    """The same, with an adapter merged into the layers it belongs to."""
+    loaded = load_checkpoint(model, checkpoint)
+    return loaded.merge_and_unload() if isinstance(loaded, PeftModel) else loaded

@@ -1,4 +1,4 @@
-"""Worker: fine-tune the base model on every seed's mix of one arm, one after the other, with one start-up."""
+"""Worker: fine-tune the base model on several mixes, such as those of an arm's seeds, with one start-up."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, r
 
 
 def work(worker: Worker) -> dict[str, Any]:
-    """Train the seeds that are missing."""
+    """Train the models that are missing."""
     task = worker.job.task
     params = FinetuneParams.model_validate(task["params"])
     base = Finished.open(Path(task["base_model"]))
@@ -26,7 +26,7 @@ def work(worker: Worker) -> dict[str, Any]:
     model = load_model(base, precision, device)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     for name, place in worker.job.places.items():
-        seed = int(name)
+        seed = task["seeds"][name]
         order = expand(task["mixes"][name], seed, params.steps, params.epochs, params.batch)
         plan = Plan(params, seed, order, place.partial, _public_name(base), pad_id, worker.job.machine, device)
         forget_peak_memory()

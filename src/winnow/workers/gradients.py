@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peft import PeftModel
 
 from winnow.batching import planned_batches
 from winnow.gradients.blocks import Block, find_blocks, left_out
 from winnow.gradients.certificate import certify, rows_that_fit
-from winnow.gradients.collector import Collector
+from winnow.gradients.collector import Collector, ResponseGradients, RowGradients
 from winnow.gradients.features import Adam, AdamForm, Feature, Sgd, Sign
+from winnow.gradients.layers import find_layers
 from winnow.gradients.quantize import encode, row_bytes
 from winnow.gradients.sketch import Projection, identity, make_projection
 from winnow.gradients.store import seal_store, write_shard
+from winnow.influence.ekfac import Ekfac, WhitenedGradients
 from winnow.params import GradientsParams
 from winnow.records.tokens import TokenTable
 from winnow.stages import Finished, Work
@@ -44,11 +47,11 @@ def work(worker: Worker) -> dict[str, Any]:
         start = time.monotonic()
         forget_peak_memory()
         model = load_checkpoint(model, Path(task["checkpoints"][step]))
-        blocks = find_blocks(model, params.parameters)
-        feature = make_feature(task["feature"], params, Path(task["moments"][step]), worker.device())
+        gradients, feature = _differentiator(worker, model, params, step)
+        blocks = gradients.blocks
         places = {int(dim): place for (own, dim), place in stores if own == step}
         projections = [make_projection(params.projection, dim, params.seed, blocks) for dim in places]
-        collector = Collector(model, blocks, feature, projections)
+        collector = Collector(gradients, feature, projections)
         targets = [Work(place) for place in places.values()]
         report = partial(_report, worker, number * rows.count, len(steps) * rows.count, f"checkpoint {step}")
         _collect(worker, rows, collector, targets, task["store"], report)
@@ -61,6 +64,17 @@ def work(worker: Worker) -> dict[str, Any]:
                 _seal(target, rows, collector, projection, task["store"], made_with, time.monotonic() - start)
         worker.barrier()
     return {}
+
+
+def _differentiator(worker: Worker, model: Any, params: GradientsParams, step: str) -> tuple[RowGradients, Feature]:
+    """What takes the rows' gradients, whitened where there are factors, and what is made of them."""
+    task = worker.job.task
+    if factors := task.get("factors"):
+        merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
+        layers = find_layers(merged, task["layers"])
+        return WhitenedGradients(merged, layers, Ekfac.load(Path(factors), task["damping"], worker.device())), Sgd()
+    feature = make_feature(task["feature"], params, Path(task["moments"][step]), worker.device())
+    return ResponseGradients(model, find_blocks(model, params.parameters)), feature
 
 
 class Rows:
@@ -180,7 +194,7 @@ def _seal(
     seconds: float,
 ) -> None:
     tables = seal_store(target, kind, projection.dim, rows.shards(), made_with)
-    blocks = collector.gradients.capture.blocks
+    blocks = collector.gradients.blocks
     certificate = target.path / CERTIFICATE
     summary = {
         "tables": tables,

@@ -8,7 +8,7 @@ from winnow.errors import BadInput
 from winnow.gradients.store import FeatureStore, require_comparable, require_data
 from winnow.influence.groups import read_groups
 from winnow.influence.matrix import InfluenceMatrix, common_ids
-from winnow.stages import Work, table_fingerprint
+from winnow.stages import Work
 from winnow.workers.runtime import Worker, peak_memory_gb, run
 
 
@@ -38,20 +38,14 @@ def work(worker: Worker) -> dict[str, Any]:
             f"The target {lost[0]!r} has no row with a gradient, so nothing can be said of it. Leave it out of "
             "`targets.sets`, or look for its rows in influence_diagnostics.csv."
         )
-    matrix = InfluenceMatrix(clusters, domains)
+    matrix = InfluenceMatrix(clusters, domains, task["normalize"])
     for number, (step, (train, targets)) in enumerate(sides.items()):
         worker.report(done=number, total=len(sides), unit="checkpoints", message=f"checkpoint {step}")
         matrix.add(train, targets, task["weights"][step])
     target = Work(worker.job.places["influence_matrix"])
-    cells = matrix.cells()
-    tables = {"cells": cells, "groups": matrix.groups()}
-    entries = {}
-    for name, table in tables.items():
-        target.commit(f"{name}.parquet", table.write_parquet)
-        fingerprint = table_fingerprint(table.iter_rows())
-        entries[name] = {"file": f"{name}.parquet", "rows": table.height, "fingerprint": fingerprint}
+    tables = target.commit_tables({"cells": matrix.cells(), "groups": matrix.groups()})
     target.finish(
-        {"tables": entries, "left_out": len(groups) - matrix.examples.height},
+        {"tables": tables, "left_out": len(groups) - matrix.examples.height},
         {"seconds": time.monotonic() - start, "peak_memory_gb": peak_memory_gb()},
     )
     return {}
