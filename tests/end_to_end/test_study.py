@@ -1,5 +1,6 @@
 """`kedro run` as a user types it: results, reuse, tracking, and what is printed."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -68,6 +69,14 @@ def test_a_second_run_builds_nothing(study: Study):
     marks = {path: path.stat().st_mtime_ns for path in study.data.rglob("record.json")}
     study.kedro("run", "--pipeline", "random", "--env", "test")
     assert {path: path.stat().st_mtime_ns for path in study.data.rglob("record.json")} == marks
+
+
+def test_the_mix_is_exported_row_by_row(study: Study):
+    study.kedro("export", "random", "--to", "llamafactory", "--env", "test")
+    (file,) = study.data.glob("08_reporting/export/random-llamafactory/train.jsonl")
+    mix = pd.read_parquet(next(study.data.glob("03_primary/arms/random/training_mix.parquet")))
+    ids = [json.loads(line)["id"] for line in file.read_text(encoding="utf-8").splitlines()]
+    assert sorted(ids) == sorted(mix[mix.seed == 0].example_id)
 
 
 def test_the_plan_agrees_with_the_run(study: Study):
