@@ -21,9 +21,11 @@ def read_calls(text: str) -> list[dict[str, Any]]:
 
 def _plain(call: Any) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or "arguments" not in function:
-        raise Unusable("a function call lacks `name` or `arguments`")
-    return {"name": function["name"], "arguments": _parsed(function["arguments"])}
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise Unusable("a function call lacks `name`")
+    if (arguments := _parsed(function.get("arguments"))) is None:
+        raise Unusable("a function call lacks `arguments`")
+    return {"name": function["name"], "arguments": arguments}
 
 
 def _parsed(arguments: Any) -> Any:
