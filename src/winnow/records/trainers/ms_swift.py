@@ -17,7 +17,7 @@ from winnow.records.trainers.trainer import ClusterFile, Trainer
 
 _SCRIPT = """\
 #!/usr/bin/env bash
-# MODEL=Qwen/Qwen2.5-7B-Instruct ./swift_sft.sh --learning_rate 1e-4
+# MODEL=Qwen/Qwen2.5-7B-Instruct ./swift_sft.sh --learning_rate 1e-4 (paths are seen from this folder)
 # `path#rows` repeats a file whole before any of its rows is repeated; train.jsonl has the repeated rows themselves.
 # A held-out part would take rows from the mix: hence no split.
 set -eu
