@@ -13,7 +13,6 @@ from pipelines.influence.nodes import stores_of, tokens_of
 from winnow.errors import BadInput, MissingResource
 from winnow.influence.groups import read_groups
 from winnow.params import EvaluateParams, FinetuneParams, InfluenceParams, Machine, TokenizeParams
-from winnow.report.pareto import draw_matrix
 from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, require_build
 from winnow.workers.launch import launch_missing
 
@@ -106,10 +105,18 @@ def retrain_matrix(
         return work.finish({"tables": tables, "left_out": 0}, {"seconds": time.monotonic() - start})
 
 
-def show_matrix(matrix: Finished) -> tuple[pd.DataFrame, Figure]:
-    """The cells as a table, and as a heatmap."""
+def show_matrix(
+    matrix: Finished,
+) -> tuple[dict[str, Figure], Figure, pd.DataFrame, pd.DataFrame, dict[str, float]]:
+    """All other figures by file name, the heatmap, the cells, the figures of merit, and those of the tracker."""
+    # Registration imports this module, and needs neither torch nor scipy.
+    from winnow.influence.figures_of_merit import analyse, analysis_metrics, analysis_table
+    from winnow.report.influence_matrix import draw_analysis, draw_matrix
+
     cells = matrix.scan("cells").collect()
-    return cells.to_pandas(), draw_matrix(cells)
+    found = analyse(cells, matrix.scan("groups").collect())
+    table = analysis_table(found).to_pandas()
+    return draw_analysis(found), draw_matrix(found.matrix), cells.to_pandas(), table, analysis_metrics(found)
 
 
 def _domains(targets: Finished, rows: str) -> tuple[dict[str, str], str]:

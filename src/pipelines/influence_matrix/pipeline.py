@@ -20,6 +20,8 @@ def create_pipeline(estimator: str, columns: str) -> Pipeline:
     else:
         inputs = [*STORES[estimator], "targets", groups, "params:influence", "params:machine"]
         find = Node(nodes.find_matrix, inputs, "influence_matrix", name="influence_matrix")
-    shown = ["influence_matrix_table", "influence_matrix_figure"]
+    # The first empties the folder that all lie in.
+    pictures = ["influence_matrix_figures", "influence_matrix_figure"]
+    shown = [*pictures, "influence_matrix_table", "influence_analysis", "influence_metrics"]
     show = Node(nodes.show_matrix, "influence_matrix", shown, name="show_influence_matrix")
     return pipeline([find, show], tags=["influence_matrix"])

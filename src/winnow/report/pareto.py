@@ -1,4 +1,4 @@
-"""Figures of the influence matrix, and of mixtures chosen by it."""
+"""Figures of mixtures chosen by an influence matrix."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,34 +10,8 @@ from winnow.report.canvas import blank, colors, drawn, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_NUMBERS = 12
 MOST_LINES = 200
 _WEIGHT, _GAIN = "weight/", "gain/"
-
-
-def draw_matrix(cells: pl.DataFrame) -> "Figure":
-    """Domains x clusters, red where a cluster harms, blue where it helps; a dot is within two errors of zero."""
-    wide, error = (cells.pivot("cluster", index="domain", values=value) for value in ("influence", "error"))
-    domains, clusters = wide["domain"].to_list(), [name for name in wide.columns if name != "domain"]
-    values, errors = wide.select(clusters).to_numpy(), error.select(clusters).to_numpy()
-    most = float(np.nanmax(np.abs(values), initial=1e-12))
-    with styled([*domains, *clusters]) as text:
-        figure = blank(3 + 0.45 * len(clusters), 1.8 + 0.45 * len(domains))
-        axes = figure.subplots()
-        picture = axes.imshow(values, vmin=-most, vmax=most, cmap="RdBu", aspect="auto")
-        for row, column in np.argwhere(~(np.abs(values) > 2 * errors)):
-            axes.plot(column, row, ".", color="black", markersize=4)
-        if len(clusters) <= MOST_NUMBERS:
-            for row, column in np.ndindex(values.shape):
-                shade = "white" if abs(values[row, column]) > 0.7 * most else "black"
-                label = f"{values[row, column]:.3f}\n± {errors[row, column]:.3f}"
-                axes.text(column, row, label, ha="center", va="center", fontsize=6, color=shade)
-        axes.set_xticks(range(len(clusters)), [text[name] for name in clusters], rotation=60, ha="right")
-        axes.set_yticks(range(len(domains)), [text[name] for name in domains])
-        axes.grid(False)
-        axes.set(xlabel="cluster", ylabel="domain", title="influence (dot: less than two standard errors from zero)")
-        figure.colorbar(picture, ax=axes, shrink=0.8)
-        return drawn(figure)
 
 
 def draw_mixtures(choices: pl.DataFrame, front: pl.DataFrame) -> "Figure":

@@ -1,0 +1,74 @@
+"""Heatmaps whose colours are centred at zero: red is negative, blue is positive."""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from winnow.influence.analysis import Values
+from winnow.report.canvas import blank, drawn, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_NUMBERS = 12
+LONGEST = 28
+
+
+def draw_heatmap(
+    cells: Values, title: str, axes: tuple[str, str], numbers: bool, most: float = 0, lines: tuple[int, int] = (0, 0)
+) -> "Figure":
+    """Values and errors of each cell as numbers where asked for; a dot is within two errors of zero.
+
+    ``most`` is where the colours end, of its own accord the largest value; ``lines`` cut before a row and a column.
+    """
+    top = most or float(np.nanmax(np.abs(cells.values), initial=1e-300))
+    names = shortened([*cells.rows, *cells.columns])
+    factor, unit = unit_of(top)
+    width = 0.7 if numbers else 0.36
+    with styled(names.values()) as text:
+        figure = blank(max(4.5, 2.8 + width * len(cells.columns)), 2 + 0.45 * len(cells.rows))
+        panel = figure.subplots()
+        panel.set_facecolor("0.85")
+        picture = panel.imshow(cells.values * factor, vmin=-top * factor, vmax=top * factor, cmap="RdBu", aspect="auto")
+        _mark(panel, cells, top, factor if numbers else 0)
+        panel.set_xticks(
+            range(len(cells.columns)), [text[names[name]] for name in cells.columns], rotation=60, ha="right",
+            rotation_mode="anchor",
+        )  # fmt: skip
+        panel.set_yticks(range(len(cells.rows)), [text[names[name]] for name in cells.rows])
+        panel.grid(False)
+        for place, draw in zip(lines, (panel.axhline, panel.axvline), strict=True):
+            if place:
+                draw(place - 0.5, color="black", linewidth=1.5)
+        panel.set(xlabel=axes[1], ylabel=axes[0])
+        figure.suptitle(title + unit, fontsize="medium")
+        figure.colorbar(picture, ax=panel, aspect=12, shrink=0.9)
+        return drawn(figure)
+
+
+def shortened(names: Iterable[str]) -> dict[str, str]:
+    """Long names without their middle, as long as they stay different."""
+    cut = {name: name if len(name) <= LONGEST else f"{name[:10]}…{name[-16:]}" for name in names}
+    texts = list(cut.values())
+    return {name: text if texts.count(text) == 1 else name for name, text in cut.items()}
+
+
+def unit_of(most: float) -> tuple[float, str]:
+    """A power of ten that makes values easy to read, and how to say so."""
+    power = math.floor(math.log10(most)) if most > 0 and math.isfinite(most) else 0
+    return (1.0, "") if -3 < power < 3 else (10.0**-power, f" (in 1e{power})")
+
+
+def _mark(panel: Any, cells: Values, top: float, factor: float) -> None:
+    """Dots, and numbers where there is a factor."""
+    digits = 3 if top * factor < 1 else 2
+    for row, column in np.ndindex(cells.values.shape):
+        value, error = cells.values[row, column], cells.errors[row, column]
+        if not abs(value) > 2 * error and error != 0:
+            panel.plot(column + 0.38, row - 0.36, ".", color="black", markersize=3)
+        if factor:
+            shade = "white" if abs(value) > 0.6 * top else "black"
+            told = f"{value * factor:.{digits}f}" + (f"\n± {error * factor:.{digits}f}" if error > 1e-9 * top else "")
+            panel.text(column, row, told, ha="center", va="center", fontsize=7, color=shade)
