@@ -18,6 +18,8 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline, pipeline
 from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
+from kedro_datasets.matplotlib import MatplotlibDataset
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -186,6 +188,22 @@ def test_an_artifact_is_the_file_of_its_own_run(tracked: Tracked, tmp_path: Path
     logged = [Path(tracked.client.download_artifacts(run.info.run_id, "report/figure.json")) for run in runs]
     assert [json.loads(file.read_text()) for file in logged] == [{"run": 1}, {"run": 2}]
     assert all(run.info.artifact_uri.startswith((tracked.folder / "mlartifacts").as_uri()) for run in runs)
+
+
+def test_an_artifact_may_be_a_folder_and_holds_what_was_made_last(tracked: Tracked, tmp_path: Path):
+    """A figure that is no longer made stays neither in the folder nor in the later run."""
+    place = {"filepath": str(tmp_path / "figures"), "overwrite": True, "metadata": {"mlflow": {"as": "artifact"}}}
+    catalog = DataCatalog({"figures": MatplotlibDataset(**place)})
+    for names in (("one.png", "other.png"), ("one.png",)):
+        nodes = pipeline([Node(lambda names=names: {name: Figure() for name in names}, None, "figures", name="draw")])
+        tracked.run(nodes, catalog)
+    logged = [
+        Path(tracked.client.download_artifacts(run.info.run_id, "report/figures")) for run in tracked.runs("study")
+    ]
+    assert [sorted(file.name for file in folder.iterdir()) for folder in logged] == [
+        ["one.png", "other.png"],
+        ["one.png"],
+    ]
 
 
 def test_a_child_names_the_data_it_used_by_fingerprint(tracked: Tracked, tmp_path: Path):

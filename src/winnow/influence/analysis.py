@@ -220,8 +220,11 @@ def correlations(found: Matrix) -> Values:
     """Pearson's correlation of the domains' rows over clusters: which objectives want the same data."""
     if len(found.rows) < 2 or len(found.columns) < 3:
         raise LeftOut("a correlation needs two domains and three clusters")
-    spread = _spread(np.stack([_correlate(values) for values in draws(found)]), found.errors)
-    return Values(found.rows, found.rows, _correlate(found.values), np.asarray(spread))
+    values = _correlate(found.values)
+    if not np.isfinite(values[np.triu_indices(len(values), 1)]).any():
+        raise LeftOut("fewer than two domains tell clusters apart")
+    spread = _spread(np.stack([_correlate(drawn) for drawn in draws(found)]), found.errors)
+    return Values(found.rows, found.rows, values, spread)
 
 
 def weighted(values: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -252,7 +255,9 @@ def measured(measure: Callable[..., Result], *inputs: Values) -> Result | str:
 def _decompose(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     loadings, sizes, scores = np.linalg.svd(values - values.mean(axis=1, keepdims=True), full_matrices=False)
     # A component and its mirror image are the same: the largest loading is positive.
-    sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(len(sizes))])
+    most = min(len(values), values.shape[1] - 1)
+    loadings, sizes, scores = loadings[:, :most], sizes[:most], scores[:most]
+    sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(most)])
     return sizes**2 / (sizes**2).sum(), loadings * sign, (scores * (sizes * sign)[:, None]).T
 
 

@@ -28,7 +28,9 @@ def draw_heatmap(
     factor, unit = unit_of(top)
     width = 0.7 if numbers else 0.36
     with styled(names.values()) as text:
-        figure = blank(max(4.5, 2.8 + width * len(cells.columns)), 2 + 0.45 * len(cells.rows))
+        longest = [max(len(names[name]) for name in side) for side in (cells.rows, cells.columns)]
+        size = (2.4 + 0.09 * longest[0] + width * len(cells.columns), 1.5 + 0.07 * longest[1] + 0.45 * len(cells.rows))
+        figure = blank(max(6, size[0]), size[1])
         panel = figure.subplots()
         panel.set_facecolor("0.85")
         picture = panel.imshow(cells.values * factor, vmin=-top * factor, vmax=top * factor, cmap="RdBu", aspect="auto")
@@ -50,9 +52,17 @@ def draw_heatmap(
 
 def shortened(names: Iterable[str]) -> dict[str, str]:
     """Long names without their middle, as long as they stay different."""
-    cut = {name: name if len(name) <= LONGEST else f"{name[:10]}…{name[-16:]}" for name in names}
-    texts = list(cut.values())
-    return {name: text if texts.count(text) == 1 else name for name, text in cut.items()}
+    different = set(names)
+    for tail in range(LONGEST - 12, max(map(len, different), default=0)):
+        cut = {name: name if len(name) <= tail + 12 else f"{name[:11]}…{name[-tail:]}" for name in different}
+        if len(set(cut.values())) == len(different):
+            return cut
+    return {name: name for name in different}
+
+
+def told(value: float, error: float) -> str:
+    """A value, and its error where there is one."""
+    return f"{value:.2f}" + (f" ± {error:.2f}" if math.isfinite(error) else "")
 
 
 def unit_of(most: float) -> tuple[float, str]:
@@ -70,5 +80,5 @@ def _mark(panel: Any, cells: Values, top: float, factor: float) -> None:
             panel.plot(column + 0.38, row - 0.36, ".", color="black", markersize=3)
         if factor:
             shade = "white" if abs(value) > 0.6 * top else "black"
-            told = f"{value * factor:.{digits}f}" + (f"\n± {error * factor:.{digits}f}" if error > 1e-9 * top else "")
-            panel.text(column, row, told, ha="center", va="center", fontsize=7, color=shade)
+            label = f"{value * factor:.{digits}f}" + (f"\n± {error * factor:.{digits}f}" if error > 1e-9 * top else "")
+            panel.text(column, row, label, ha="center", va="center", fontsize=7, color=shade)

@@ -1,7 +1,7 @@
 """Kedro hooks that log a run: parameters of all stages, live and final metrics of each arm, figures, lineage.
 
 What is logged of a dataset is said in the catalog, `metadata: {mlflow: {as: params | metrics | artifact}}`: `metrics`
-is a JSON object of numbers, `params` one with `params` and `tags`, `artifact` a file.
+is a JSON object of numbers, `params` one with `params` and `tags`, `artifact` a file or a folder.
 """
 
 import atexit

@@ -84,7 +84,7 @@ class Store:
             self.client.log_batch(run, metrics=entities[start : start + MAX_METRICS])
 
     def artifact(self, run: str, file: Path, folder: str) -> None:
-        """Log a file under ``folder``."""
+        """Log a file, or a folder with all its files, under ``folder``."""
         self.client.log_artifact(run, str(file), artifact_path=folder)
 
     def inputs(self, run: str, fingerprints: Mapping[str, str]) -> None:
