@@ -92,7 +92,14 @@ def test_a_table_of_ones_own_groups_the_columns(
     assert (alone["rows"] == 1).all()
     assert alone["error"].is_nan().all(), "of one row no error is known"
     assert alone["influence"].is_finite().all()
-    show_matrix(find_matrix(*stores, targets, tiny.tokens, params, tiny.machine(root)))
+    figures, heatmap, _, analysis, metrics = show_matrix(
+        find_matrix(*stores, targets, tiny.tokens, params, tiny.machine(root))
+    )
+    assert {"average_ranking.png", "total_ranking.png"} <= set(figures)
+    assert len(heatmap.axes) == 2
+    assert "influence/average" in metrics
+    ranked = analysis[analysis["measure"] == "average influence"].set_index("name")
+    assert ranked["error"].isna().to_dict() == {"one": True, "many": False}
     nowhere = InfluenceParams(columns="nothing.csv")
     with pytest.raises(MissingResource, match=r"nothing\.csv"):
         find_matrix(*stores, targets, tiny.tokens, nowhere, tiny.machine(root))

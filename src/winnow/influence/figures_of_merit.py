@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from winnow.influence.analysis import (
+    DRAWS,
     Asymmetry,
     AverageAndMean,
     Components,
@@ -27,6 +28,7 @@ from winnow.influence.analysis import (
 )
 
 MOST_COMPONENTS = 5
+DRAWN = f"{DRAWS} draws of the matrix, each cell of known error by itself"
 _NAN = float("nan")
 
 
@@ -171,7 +173,7 @@ def _components(found: Analysis) -> Iterator[Merit]:
     if isinstance(parts, str):
         yield _left_out("principal components", parts)
         return
-    note = "domains centred over clusters; error: 500 draws of all cells, each by itself"
+    note = f"domains centred over clusters; error: {DRAWN}"
     for number in range(min(len(parts.shares), MOST_COMPONENTS)):
         yield Merit(
             "explained share", f"component {number + 1}", parts.shares[number], parts.share_errors[number], note
@@ -190,7 +192,7 @@ def _asymmetry(found: Asymmetry | str) -> Iterator[Merit]:
     if isinstance(found, str):
         yield _left_out("asymmetry", found)
         return
-    note = f"||M - M'|| / ||M + M'|| of domains and {found.of}; error: 500 draws of all cells, each by itself"
+    note = f"||M - M'|| / ||M + M'|| of domains and {found.of}; error: {DRAWN}"
     yield Merit("asymmetry", "all pairs", found.ratio, found.error, note)
     yield Merit("asymmetry", "by chance", found.by_chance, note="of a symmetric matrix with these errors, about")
     pairs = found.differences
