@@ -1,9 +1,10 @@
 """What an influence matrix says: rankings, means of subsets, own against other clusters, components, asymmetry.
 
-Errors are cautious. Cells of one domain share its validation rows, so the error of their mean is the mean of their
-errors, as if they were wrong together; domains have validation rows of their own, so their errors add in squares. The
-two sides of a difference or a ratio count as independent. A cell of a single row has no error (NaN): it is left out
-of the mean of errors, and what consists of such cells alone has no error either.
+Errors come from those of the cells. Cells of one domain share its validation rows, so the error of their mean is the
+mean of their errors, as if they were wrong together: an upper bound. Domains have validation rows of their own, so
+their errors add in squares; that they share the clusters' examples is not counted. The two sides of a difference or
+a ratio count as independent. A cell of a single row has no error (NaN): it is left out of the mean of errors, and what
+consists of such cells alone has no error either.
 """
 
 from collections.abc import Callable
