@@ -332,7 +332,8 @@ class ParetoParams(Params):
     """Mixtures of clusters, and the front of those that no other beats."""
 
     mode: Literal["relative", "share"] = Field(
-        default="share", description="relative: clusters change by a share of themselves; share: up to a cap"
+        default="share",
+        description="relative: clusters change by a share of themselves, at full size; share: up to a cap, at a budget",
     )
     change: float = Field(default=0.15, gt=0, le=3, description="largest change of a cluster, in relative mode")
     cap: Share = Field(default=0.25, description="largest share of the mixture that a cluster may have, in share mode")
@@ -382,3 +383,5 @@ class StudyParams(Params):
 
     name: str = "demo"
     arms: list[str] = Field(default=["base", "all", "random", "length"], min_length=1)
+    rounds: int = Field(default=1, ge=1, le=9, description="of influence and mixtures, each from the mix before")
+    rounds_by: str = Field(default="pareto_balanced", description="the arm whose mix the next round begins with")

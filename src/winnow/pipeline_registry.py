@@ -22,13 +22,26 @@ from pipelines import (
     mixture,
     pareto,
     report,
+    rounds,
     split,
     targets,
     tokenize,
     trajectories,
     warmup,
 )
-from pipelines.arms import ARMS, BASELINE, ONE_TARGET, SHOWN_WITH, ArmSpec, target_of
+from pipelines.arms import (
+    ARMS,
+    BASELINE,
+    ONE_TARGET,
+    PARETO,
+    SHOWN_WITH,
+    ArmSpec,
+    in_rounds,
+    of_full_size,
+    prefix_of,
+    reference_of,
+    target_of,
+)
 from pipelines.requested import requested_arms
 from winnow.errors import BadSetting
 from winnow.params import (
@@ -36,6 +49,7 @@ from winnow.params import (
     InfluenceParams,
     IngestParams,
     ModelParams,
+    ParetoParams,
     StudyParams,
     TargetsParams,
     WarmupParams,
@@ -43,35 +57,62 @@ from winnow.params import (
 from winnow.recipes import WARMUPS
 from winnow.registration import parameters
 
+# Arms whose losses on the targets are what gains are counted from; that of later rounds has its own.
+REFERENCES = ("random", "all")
+
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Build all pipelines; what is compared depends on the configuration and on the command."""
     given = parameters()
     split_name = EvaluateParams.model_validate(given["evaluate"]).split
-    compared = known_arms(requested_arms() or StudyParams.model_validate(given["study"]).arms, given)
+    study = StudyParams.model_validate(given["study"])
+    compared = in_rounds(known_arms(requested_arms() or study.arms, given), study.rounds)
 
     shared = _shared_stages(IngestParams.model_validate(given["ingest"]), ModelParams.model_validate(given["model"]))
     warmups = {name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS}
     scoring = InfluenceParams.model_validate(given["influence"])
     shared |= _trajectory_stages(warmups) | _gradient_stages(warmups, scoring)
-    names = [*ARMS, *(name for name in given["arms"] if target_of(name))]
-    names = [name for name in names if has_matrix(scoring) or ARMS[name].strategy != "pareto"]
-    tails = {name: _tail(ARMS[name], split_name) for name in names}
-    everything = _union([*shared.values(), *(stage for tail in tails.values() for stage in tail.values())])
-    comparison = report.create_pipeline(compared)
+    arms = _arms(given, scoring, study)
+    tails = {name: _tail(arm, split_name, reference_of(arm, study.rounds_by)) for name, arm in arms.items()}
+    relative = ParetoParams.model_validate(given["pareto"]).mode == "relative"
+    later = {
+        prefix_of(number)[:-1]: rounds.create_pipeline(shared, number, study.rounds_by, scoring, warmups, relative)
+        for number in range(2, study.rounds + 1)
+    }
+    references = [evaluate.create_target_pipeline(name) for name in REFERENCES] if has_matrix(scoring) else []
+    everything = _union(
+        [*shared.values(), *(stage for tail in tails.values() for stage in tail.values()), *later.values(), *references]
+    )
 
-    registered = {name: _with_ancestors(everything, stage) for name, stage in shared.items()}
+    registered = {name: _with_ancestors(everything, stage) for name, stage in (shared | later).items()}
     for stage in ("mixture", "finetune", "evaluate"):
         registered[stage] = _with_ancestors(everything, _union(tail[stage] for tail in tails.values() if stage in tail))
     for name, tail in tails.items():
-        shown = [shared[stage] for stage in SHOWN_WITH.get(ARMS[name].strategy, ())]
+        shown = [shared[stage] for stage in SHOWN_WITH.get(arms[name].strategy, ())]
+        shown += [later[arms[name].before[:-1]]] if arms[name].round > 1 else []
         registered[name] = _with_ancestors(everything, _union([*tail.values(), *shown]))
-        if name in requested_arms():
-            registered[name] += comparison
+    for name in list(tails):
+        registered[name] = _union(registered[own] for own in in_rounds((name,), study.rounds))
+
+    def comparison(names: Iterable[str]) -> Pipeline:
+        specs = tuple(arms[name] for name in names)
+        whole = _union(registered[arm.name] for arm in specs)
+        return whole + report.create_pipeline(specs, study.rounds_by)
+
     registered["baseline"] = _union(registered[name] for name in BASELINE)
-    registered["study"] = _union(registered[name] for name in compared) + comparison
-    registered["report"] = registered["__default__"] = registered["study"]
-    return registered
+    if has_matrix(scoring):
+        controls = ("random", "all") if arms[PARETO[0]].size == "full" else ("random",)
+        registered["pareto_reweighting"] = comparison(in_rounds((*controls, *PARETO), study.rounds))
+    # Kedro runs the union of what is named: each arm that was asked for stands for all of them, and their comparison.
+    return registered | dict.fromkeys(("study", "report", "__default__", *requested_arms()), comparison(compared))
+
+
+def _arms(given: Mapping[str, Any], scoring: InfluenceParams, study: StudyParams) -> dict[str, ArmSpec]:
+    """All arms that this configuration has, as it has them."""
+    names = in_rounds((*ARMS, *(name for name in given["arms"] if target_of(name))), study.rounds)
+    full = ParetoParams.model_validate(given["pareto"]).mode == "relative"
+    arms = {name: ARMS[name] for name in names if has_matrix(scoring) or ARMS[name].strategy != "pareto"}
+    return {name: of_full_size(arm) if full and arm.strategy == "pareto" else arm for name, arm in arms.items()}
 
 
 def known_arms(names: Iterable[str], given: Mapping[str, Any]) -> tuple[str, ...]:
@@ -84,7 +125,10 @@ def known_arms(names: Iterable[str], given: Mapping[str, Any]) -> tuple[str, ...
         )
     sets = TargetsParams.model_validate(given["targets"]).sets
     weighed = has_matrix(InfluenceParams.model_validate(given["influence"]))
+    rounds = StudyParams.model_validate(given.get("study", {})).rounds
     for name in names:
+        if ARMS[name].round > rounds:
+            raise BadSetting(f"The arm {name!r} is of a round that the study does not have. Set `study.rounds`.")
         if ARMS[name].strategy == "pareto" and not weighed:
             raise BadSetting(
                 f"The arm {name!r} needs influence of clusters, which the direct mode does not measure. Set "
@@ -94,8 +138,8 @@ def known_arms(names: Iterable[str], given: Mapping[str, Any]) -> tuple[str, ...
             continue
         if sets and target not in sets:
             raise BadSetting(f"The arm {name!r} has no target: `targets.sets` has {', '.join(sorted(sets))}.")
-        if name not in given["arms"]:
-            raise BadSetting(f"The arm {name!r} has no settings. Add `arms.{name}: {{seeds: 5}}` to your parameters.")
+        if (own := ARMS[name].settings) not in given["arms"]:
+            raise BadSetting(f"The arm {name!r} has no settings. Add `arms.{own}: {{seeds: 5}}` to your parameters.")
     return tuple(dict.fromkeys(names))
 
 
@@ -143,12 +187,14 @@ def has_matrix(params: InfluenceParams) -> bool:
     return params.mode == "store" or params.estimator != "gradient"
 
 
-def _tail(arm: ArmSpec, split_name: str) -> dict[str, Pipeline]:
+def _tail(arm: ArmSpec, split_name: str, reference: str) -> dict[str, Pipeline]:
     """The stages of one arm; an arm without a size only evaluates the base model."""
     last = {"evaluate": evaluate.create_pipeline(arm.name, split_name), "summarise": report.create_arm_pipeline(arm)}
     if arm.size == "none":
         return last
-    return {"mixture": mixture.create_pipeline(arm), "finetune": finetune.create_pipeline(arm.name), **last}
+    if arm.strategy == "pareto":
+        last["gains"] = evaluate.create_target_pipeline(arm.name) + report.create_gains_pipeline(arm, reference)
+    return {"mixture": mixture.create_pipeline(arm), "finetune": finetune.create_pipeline(arm), **last}
 
 
 def _union(pipelines: Iterable[Pipeline]) -> Pipeline:

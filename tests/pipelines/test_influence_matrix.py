@@ -40,7 +40,7 @@ def catalog(tmp_path: Path) -> DataCatalog:
 
 def files(catalog: DataCatalog, tmp_path: Path, found: Finished) -> set[str]:
     catalog["influence_matrix"] = MemoryDataset(found)
-    SequentialRunner().run(create_pipeline("subset").filter(node_names=["show_influence_matrix"]), catalog)
+    SequentialRunner().run(create_pipeline("gradient", "subset").filter(node_names=["show_influence_matrix"]), catalog)
     return {path.name for path in (tmp_path / "08_reporting" / "influence_matrix").iterdir()}
 
 

@@ -1,3 +1,3 @@
-from pipelines.evaluate.pipeline import create_pipeline
+from pipelines.evaluate.pipeline import create_pipeline, create_target_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["create_pipeline", "create_target_pipeline"]

@@ -2,18 +2,19 @@
 
 from kedro.pipeline import Node, Pipeline, pipeline
 
+from pipelines.arms import ArmSpec
 from pipelines.finetune import nodes
 
 
-def create_pipeline(arm: str) -> Pipeline:
+def create_pipeline(arm: ArmSpec) -> Pipeline:
     """Fine-tune the base model on the arm's mix."""
     inputs = [
-        f"{arm}.training_mix",
+        f"{arm.name}.training_mix",
         "tokens",
         "base_model",
         "params:finetune",
-        f"params:arms.{arm}",
+        f"params:arms.{arm.settings}",
         "params:machine",
     ]
-    node = Node(nodes.finetune, inputs, f"{arm}.model", name="finetune", namespace=arm)
-    return pipeline([node], tags=[arm, "finetune"])
+    node = Node(nodes.finetune, inputs, f"{arm.name}.model", name="finetune", namespace=arm.name)
+    return pipeline([node], tags=[arm.name, "finetune"])

@@ -82,11 +82,29 @@ def weigh_mixture(strategy: str) -> Callable[..., pd.DataFrame]:
     def weigh_by_mixture(
         tokens: Finished, matrix: Finished, mixtures: Finished, budget: BudgetParams, arm: ArmParams
     ) -> pd.DataFrame:
-        pool, clusters = _lengths(tokens, "train"), matrix.scan("groups").collect().to_pandas()
-        shares = _parts(_chosen(mixtures, strategy), "weight/")
-        return _per_seed(arm, lambda seed: rank_by_shares(pool, clusters, shares, budget, seed))
+        rank = _ranked_by(strategy, tokens, matrix, mixtures)
+        return _per_seed(arm, lambda seed: rank(budget, seed))
 
     return weigh_by_mixture
+
+
+def weigh_full_mixture(strategy: str) -> Callable[..., pd.DataFrame]:
+    """A node function that draws the mixture which this strategy chose, as large as the pool, anew for each seed."""
+
+    def weigh_by_full_mixture(tokens: Finished, matrix: Finished, mixtures: Finished, arm: ArmParams) -> pd.DataFrame:
+        rank = _ranked_by(strategy, tokens, matrix, mixtures)
+        rows = matrix.scan("groups").select(pl.len()).collect().item()
+        return _per_seed(arm, lambda seed: rank(BudgetParams(share=1.0), seed).head(rows))
+
+    return weigh_by_full_mixture
+
+
+def _ranked_by(
+    strategy: str, tokens: Finished, matrix: Finished, mixtures: Finished
+) -> Callable[[BudgetParams, int], pd.DataFrame]:
+    pool, clusters = _lengths(tokens, "train"), matrix.scan("groups").collect().to_pandas()
+    shares = _parts(_chosen(mixtures, strategy), "weight/")
+    return lambda budget, seed: rank_by_shares(pool, clusters, shares, budget, seed)
 
 
 def tell_mixture(strategy: str) -> Callable[..., dict[str, float]]:

@@ -16,7 +16,6 @@ _WEIGH: dict[str, tuple[Callable[[str], Weigh], list[str]]] = {
     "length": (lambda _: nodes.weigh_length, ["tokens"]),
     "s2l": (lambda _: nodes.weigh_s2l, ["tokens", "clusters", "params:clusters", "params:budget"]),
     "less": (nodes.weigh_less, ["tokens", "scores", "params:influence"]),
-    "pareto": (nodes.weigh_mixture, ["tokens", "influence_matrix", "mixtures", "params:budget"]),
 }
 
 
@@ -24,7 +23,8 @@ def create_pipeline(arm: ArmSpec) -> Pipeline:
     """Weigh the pool by the arm's strategy and take what its size allows."""
     name = arm.name
     weights = f"{name}.weights"
-    weigh, needed = _WEIGH[arm.strategy]
+    weigh, needed = _weigh_mixture(arm) if arm.strategy == "pareto" else _WEIGH[arm.strategy]
+    matrix = f"{arm.before}influence_matrix"
     mix = nodes.mix_everything if arm.size == "full" else nodes.mix_at_budget
     budget = [] if arm.size == "full" else ["params:budget", "params:selection"]
     told = []
@@ -33,20 +33,30 @@ def create_pipeline(arm: ArmSpec) -> Pipeline:
             f"{name}.training_mix",
             "train",
             "raw_examples",
-            "influence_matrix",
+            matrix,
             "params:ingest",
             "params:machine",
         ]
         written = [f"{name}.reweighted_data", f"{name}.reweighted_table"]
         told = [
-            Node(nodes.tell_mixture(arm.choice), "mixtures", f"{name}.mixture", name="tell", namespace=name),
+            Node(
+                nodes.tell_mixture(arm.choice), f"{arm.before}mixtures", f"{name}.mixture", name="tell", namespace=name
+            ),
             Node(nodes.write_reweighted, mix_of, written, name="write_reweighted", namespace=name),
         ]
     return pipeline(
         [
             *told,
-            Node(weigh(arm.choice), [*needed, f"params:arms.{name}"], weights, name="weigh", namespace=name),
+            Node(weigh(arm.choice), [*needed, f"params:arms.{arm.settings}"], weights, name="weigh", namespace=name),
             Node(mix, [weights, "tokens", *budget], f"{name}.training_mix", name="mix", namespace=name),
         ],
         tags=[name, "mixture"],
     )
+
+
+def _weigh_mixture(arm: ArmSpec) -> tuple[Callable[[str], Weigh], list[str]]:
+    """What weighs by the mixture of the arm's round: at the budget, or as many rows as there are."""
+    needed = ["tokens", f"{arm.before}influence_matrix", f"{arm.before}mixtures"]
+    if arm.size == "full":
+        return nodes.weigh_full_mixture, needed
+    return nodes.weigh_mixture, [*needed, "params:budget"]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from winnow.params import BudgetParams, Machine, ParetoParams
 from winnow.progress import News, publish
 from winnow.report.pareto import draw_mixtures
-from winnow.stages import Finished, Work, locate, require_build
+from winnow.stages import Finished, Work, locate, require_build, table_fingerprint
 
 REVISION = 1
 
@@ -19,10 +19,39 @@ def find_mixtures(
     matrix: Finished, tokens: Finished, params: ParetoParams, budget: BudgetParams, machine: Machine
 ) -> Finished:
     """One mixture per strategy, and the front; sealed with the front's share of the exact optimum."""
+    return _find(matrix, matrix.scan("cells").collect(), tokens, params, budget, machine)
+
+
+def change_mixture(
+    training_mix: pd.DataFrame,
+    matrix: Finished,
+    tokens: Finished,
+    params: ParetoParams,
+    budget: BudgetParams,
+    machine: Machine,
+) -> Finished:
+    """The same, where clusters have as many rows as in an earlier mix (of its first seed), and one at least."""
+    mix = pl.from_pandas(training_mix[training_mix["seed"] == training_mix["seed"].min()])
+    members = mix.select("example_id", "multiplicity").join(matrix.scan("groups").collect(), on="example_id")
+    sizes = members.group_by("cluster").agg(rows=pl.col("multiplicity").sum())
+    cells = matrix.scan("cells").drop("rows").collect().join(sizes, on="cluster", how="left", maintain_order="left")
+    cells = cells.with_columns(pl.col("rows").fill_null(0).clip(1))
+    return _find(matrix, cells, tokens, params, budget, machine)
+
+
+def _find(
+    matrix: Finished,
+    cells: pl.DataFrame,
+    tokens: Finished,
+    params: ParetoParams,
+    budget: BudgetParams,
+    machine: Machine,
+) -> Finished:
     rows = _rows(tokens, budget) if params.mode == "share" else None
     settings = {**params.model_dump(mode="json"), "rows": rows}
     root = machine.data_root / "03_primary"
-    place = locate(root, "pareto", REVISION, settings, {"influence_matrix": matrix.fingerprint})
+    inputs = {"influence_matrix": matrix.fingerprint, "cells": table_fingerprint(cells.iter_rows())}
+    place = locate(root, "pareto", REVISION, settings, inputs)
     if (finished := place.finished()) is not None:
         return finished
     require_build([place])
@@ -30,7 +59,7 @@ def find_mixtures(
     with Work.resume(place) as work:
         if (finished := place.finished()) is not None:
             return finished
-        tables, summary = _search(matrix.scan("cells").collect(), params, rows or 0)
+        tables, summary = _search(cells, params, rows or 0)
         return work.finish({"tables": work.commit_tables(tables), **summary}, {"seconds": time.monotonic() - start})
 
 

@@ -1,3 +1,3 @@
-from pipelines.report.pipeline import create_arm_pipeline, create_pipeline
+from pipelines.report.pipeline import create_arm_pipeline, create_gains_pipeline, create_pipeline
 
-__all__ = ["create_arm_pipeline", "create_pipeline"]
+__all__ = ["create_arm_pipeline", "create_gains_pipeline", "create_pipeline"]

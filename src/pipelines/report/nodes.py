@@ -7,11 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from pipelines.arms import ARMS, ArmSpec
+from pipelines.arms import ArmSpec
 from pipelines.finetune.nodes import merge_finetune
 from winnow.params import ArmParams, BudgetParams, FinetuneParams, StudyParams
 from winnow.report.comparison import Result, compare, summarise
 from winnow.report.figures import accuracy_chart, draw_accuracy, draw_cost, draw_losses
+from winnow.report.gains import Mixed, draw_gains, gains_table, predicted_gains, rank_agreement, realised_gains
 from winnow.stages import Finished, FinishedParts, fingerprint
 
 HISTORY = "history.parquet"
@@ -43,22 +44,52 @@ def summarise_base(evaluation: FinishedParts) -> dict[str, float]:
     return summarise(evaluation, None)
 
 
-def compare_arms(names: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
+def compare_arms(arms: tuple[ArmSpec, ...]) -> Callable[..., pd.DataFrame]:
     """A node function that compares these arms: it takes their evaluations, then the models of those that have one."""
 
     def compare_study(
         study: StudyParams, finetune: FinetuneParams, budget: BudgetParams, pool: Finished, *results: FinishedParts
     ) -> pd.DataFrame:
-        evaluations = dict(zip(names, results, strict=False))
-        trained = [name for name in names if ARMS[name].size != "none"]
-        models = dict(zip(trained, results[len(names) :], strict=True))
+        evaluations = dict(zip((arm.name for arm in arms), results, strict=False))
+        trained = [arm.name for arm in arms if arm.size != "none"]
+        models = dict(zip(trained, results[len(arms) :], strict=True))
         found = {
-            name: Result(name, _columns(ARMS[name], budget), ARMS[name].controls, evaluation, models.get(name))
-            for name, evaluation in evaluations.items()
+            arm.name: Result(arm.name, _columns(arm, budget), arm.controls, evaluations[arm.name], models.get(arm.name))
+            for arm in arms
         }
         return compare(found, study.name, shared_settings(finetune, budget, pool, next(iter(evaluations.values()))))
 
     return compare_study
+
+
+def tell_gains(losses: FinishedParts, reference: FinishedParts) -> dict[str, float]:
+    """How much lower the losses on each domain are than those of the reference."""
+    found = realised_gains(losses, reference)
+    means = {f"pareto/realised_gain/{domain}": gain.mean for domain, gain in found.items()}
+    return means | {f"pareto/realised_gain_ci/{domain}": gain.half_width for domain, gain in found.items()}
+
+
+def compare_gains(
+    arms: tuple[ArmSpec, ...], places: tuple[int, ...]
+) -> Callable[..., tuple[pd.DataFrame, Figure, dict[str, float]]]:
+    """A node function that sets what these arms' mixtures were predicted to gain beside what they gained.
+
+    ``places`` says where among its inputs the arms' mixtures are, and then each arm's losses and its reference's.
+    """
+
+    def compare_predicted_and_realised(
+        *given: Finished | FinishedParts,
+    ) -> tuple[pd.DataFrame, Figure, dict[str, float]]:
+        inputs: list[Any] = [given[place] for place in places]
+        mixtures, losses = inputs[: len(arms)], inputs[len(arms) :]
+        found = [
+            Mixed(arm.name, predicted_gains(mixture, arm.choice), *losses[2 * n : 2 * n + 2])
+            for n, (arm, mixture) in enumerate(zip(arms, mixtures, strict=True))
+        ]
+        table, metrics = gains_table(found), rank_agreement(found)
+        return table, draw_gains(table, metrics), metrics
+
+    return compare_predicted_and_realised
 
 
 def draw_study(comparison: pd.DataFrame) -> tuple[Figure, go.Figure, Figure, pd.DataFrame]:

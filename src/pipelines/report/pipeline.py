@@ -2,14 +2,14 @@
 
 from kedro.pipeline import Node, Pipeline, pipeline
 
-from pipelines.arms import ARMS, ArmSpec
+from pipelines.arms import ArmSpec, reference_of
 from pipelines.report import nodes
 
 
 def create_arm_pipeline(arm: ArmSpec) -> Pipeline:
     """Describe one arm, and sum up what came of it, for the tracker."""
     name = arm.name
-    settings = [f"params:arms.{name}", "params:budget", "params:finetune"]
+    settings = [f"params:arms.{arm.settings}", "params:budget", "params:finetune"]
     describe = Node(nodes.describe_arm(arm), settings, f"{name}.description", name="describe", namespace=name)
     function, inputs = nodes.summarise_trained, [f"{name}.evaluation", f"{name}.model"]
     if arm.size == "none":
@@ -18,14 +18,36 @@ def create_arm_pipeline(arm: ArmSpec) -> Pipeline:
     return pipeline([describe, summarise], tags=[name, "report"])
 
 
-def create_pipeline(arms: tuple[str, ...]) -> Pipeline:
+def create_gains_pipeline(arm: ArmSpec, reference: str) -> Pipeline:
+    """What an arm's mixture really gained over the rows in their own proportions, for the tracker."""
+    name = arm.name
+    losses = [f"{name}.target_losses", f"{reference}.target_losses"]
+    node = Node(nodes.tell_gains, losses, f"{name}.gains", name="tell_gains", namespace=name)
+    return pipeline([node], tags=[name, "report"])
+
+
+def create_pipeline(arms: tuple[ArmSpec, ...], rounds_by: str) -> Pipeline:
     """Compare these arms with one another."""
-    trained = tuple(name for name in arms if ARMS[name].size != "none")
+    trained = tuple(arm.name for arm in arms if arm.size != "none")
     models = [f"{name}.model" for name in trained]
     shared = ["params:study", "params:finetune", "params:budget", "train"]
-    evaluations = [f"{name}.evaluation" for name in arms]
+    evaluations = [f"{arm.name}.evaluation" for arm in arms]
     compare = Node(nodes.compare_arms(arms), [*shared, *evaluations, *models], "comparison", name="compare")
     drawn = ["accuracy_figure", "accuracy_chart", "cost_figure", "comparison_table"]
     draw = Node(nodes.draw_study, "comparison", drawn, name="draw_study")
     curves = [Node(nodes.draw_curves(trained), models, "loss_figure", name="draw_loss_curves")] if trained else []
-    return pipeline([compare, draw, *curves], tags=["report"])
+    return pipeline([compare, draw, *curves, *_gains(arms, rounds_by)], tags=["report"])
+
+
+def _gains(arms: tuple[ArmSpec, ...], rounds_by: str) -> list[Node]:
+    """Predicted against realised gains, where mixtures are compared."""
+    mixed = tuple(arm for arm in arms if arm.strategy == "pareto")
+    if not mixed:
+        return []
+    inputs = [f"{arm.before}mixtures" for arm in mixed]
+    inputs += [f"{name}.target_losses" for arm in mixed for name in (arm.name, reference_of(arm, rounds_by))]
+    shown = ["gains_table", "gains_figure", "gains_metrics"]
+    # Kedro wants each input once.
+    distinct = list(dict.fromkeys(inputs))
+    places = tuple(distinct.index(name) for name in inputs)
+    return [Node(nodes.compare_gains(mixed, places), distinct, shown, name="compare_gains")]

@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import polars as pl
 
 from winnow.checkpoints import optimizer_layout, steps_in
 from winnow.errors import BadSetting, MissingResource
 from winnow.params import Machine, ModelParams, WarmupParams
 from winnow.pretrained import folder_fingerprint, record_pretrained
-from winnow.stages import Finished, locate, require_build
+from winnow.stages import Finished, locate, require_build, table_fingerprint
 from winnow.workers.launch import launch_missing
 
 REVISION = 3
@@ -30,9 +31,36 @@ def named_warm_up(name: str) -> Callable[..., Finished]:
     return warm_up_model
 
 
-def warm_up(name: str, tokens: Finished, base_model: Finished, params: WarmupParams, machine: Machine) -> Finished:
-    """Train on a share of the train split, with checkpoints on the way; the name is for the tracker's curve alone."""
+def named_retraining(name: str) -> Callable[..., Finished]:
+    """A node function that trains on a mix (of its first seed), with the settings of the warm-up of this name."""
+
+    def retrain_model(
+        training_mix: pd.DataFrame, tokens: Finished, base_model: Finished, params: WarmupParams, machine: Machine
+    ) -> Finished:
+        mix = training_mix[training_mix["seed"] == training_mix["seed"].min()]
+        usable = tokens.scan("lengths").filter(pl.col("split") == "train").select("example_id").collect()
+        rows = pl.from_pandas(mix[["example_id", "multiplicity"]]).join(usable, on="example_id").sort("example_id")
+        own = params.model_copy(update={"folder": None, "share": 1.0})
+        return warm_up(name, tokens, base_model, own, machine, dict(rows.iter_rows()))
+
+    return retrain_model
+
+
+def warm_up(
+    name: str,
+    tokens: Finished,
+    base_model: Finished,
+    params: WarmupParams,
+    machine: Machine,
+    mix: dict[str, int] | None = None,
+) -> Finished:
+    """Train on a mix, or on a share of the train split, with checkpoints on the way.
+
+    The name is for the tracker's curve alone.
+    """
     inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
+    if mix is not None:
+        inputs["training_mix"] = table_fingerprint(mix.items())
     if params.folder is not None:
         inputs = {"base_model": base_model.fingerprint, "checkpoints": _fingerprint_of_checkpoints(params)}
     hidden = {"base", "folder"} if params.folder is None else set(WarmupParams.model_fields) - {"method", "moments"}
@@ -46,18 +74,19 @@ def warm_up(name: str, tokens: Finished, base_model: Finished, params: WarmupPar
         "params": params.model_dump(mode="json", by_alias=True),
         "base_model": str(base_model.path),
         "tokens": str(tokens.path),
-        "rows": [] if params.folder else _drawn(tokens, params),
+        "rows": {} if params.folder else mix or _drawn(tokens, params),
     }
     launch_missing("warmup", task, {"warmup": place}, machine)
     return Finished.open(place.folder)
 
 
-def _drawn(tokens: Finished, params: WarmupParams) -> list[str]:
+def _drawn(tokens: Finished, params: WarmupParams) -> dict[str, int]:
     """The share of the train split, decided by ids and seed."""
     train = tokens.scan("lengths").filter(pl.col("split") == "train").select("example_id").collect()
     ids = train["example_id"].sort()
     count = max(1, round(params.share * len(ids)))
-    return sorted(ids.gather(np.random.default_rng(params.seed).permutation(len(ids))[:count]).to_list())
+    drawn = ids.gather(np.random.default_rng(params.seed).permutation(len(ids))[:count])
+    return dict.fromkeys(drawn.sort().to_list(), 1)
 
 
 def _fingerprint_of_checkpoints(params: WarmupParams) -> str:

@@ -37,13 +37,14 @@ def _train(worker: Worker, place: Place, params: WarmupParams, base: Finished) -
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     device = worker.device()
     model = load_model(base, params.precision if params.method == "lora" else "fp32", device)
-    order = expand(dict.fromkeys(task["rows"], 1), params.seed, params.steps, params.epochs, params.batch)
+    order = expand(task["rows"], params.seed, params.steps, params.epochs, params.batch)
     more = params.model_dump(include={"save_every", "moments", "record"}) | {"curve": f"warmup/loss/{task['name']}"}
     plan = Plan(params, params.seed, order, place.partial, base.fingerprint, pad_id, worker.job.machine, device, **more)
     with trainable(model, params, params.seed) as ready:
         cost = train(ready, tokens, plan, partial(worker.report, message=""))
     if worker.is_main:
-        summary = {"from": None, "steps": steps_in(place.partial), "rows": len(task["rows"]), "method": params.method}
+        rows = sum(task["rows"].values())
+        summary = {"from": None, "steps": steps_in(place.partial), "rows": rows, "method": params.method}
         Work(place).finish(summary, {**cost, "peak_memory_gb": peak_memory_gb()})
 
 

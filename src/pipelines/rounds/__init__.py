@@ -1,0 +1,3 @@
+from pipelines.rounds.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
