@@ -12,10 +12,11 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
 from pipelines import requested
-from pipelines.arms import ARMS
+from pipelines.arms import ARMS, PARETO, of_full_size
 from winnow.errors import BadSetting
 from winnow.pipeline_registry import known_arms, register_pipelines
 from winnow.registration import parameters
@@ -178,3 +179,80 @@ def test_the_columns_of_the_matrix_decide_what_it_needs(monkeypatch: pytest.Monk
     by_subset = {**given, "influence": {**given["influence"], "columns": "subset"}}
     monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: by_subset)
     assert not {"clusters", "losses"} & {node.name for node in register_pipelines()["pareto_balanced"].nodes}
+
+
+def registered_with(monkeypatch: pytest.MonkeyPatch, **given: dict[str, object]) -> dict[str, Pipeline]:
+    changed = {**parameters(), **given}
+    monkeypatch.setattr("winnow.pipeline_registry.parameters", lambda: changed)
+    return register_pipelines()
+
+
+def test_each_round_is_a_namespace_that_begins_with_the_mix_of_the_one_before(monkeypatch: pytest.MonkeyPatch):
+    study = {"arms": ["random", "pareto_knee"], "rounds": 3, "rounds_by": "pareto_additive"}
+    registered = registered_with(monkeypatch, study=study)
+    nodes = {node.name: node for node in registered["study"].nodes}
+    assert "pareto_additive.training_mix" in nodes["round_2.retrain"].inputs
+    assert "pareto_additive_round_2.training_mix" in nodes["round_3.retrain"].inputs
+    assert "round_2.less_checkpoints" in nodes["round_2.train_gradients"].inputs
+    assert "round_2.influence_matrix" in nodes["pareto_knee_round_2.weigh"].inputs
+    assert "params:arms.pareto_knee" in nodes["pareto_knee_round_3.finetune"].inputs
+    compared = {name for name in nodes["compare"].inputs if name.endswith(".evaluation")}
+    assert compared == {
+        f"{arm}.evaluation" for arm in ("random", "pareto_knee", "pareto_knee_round_2", "pareto_knee_round_3")
+    }
+    assert {"round_2.show_influence_matrix", "round_3.show_mixtures"} <= set(nodes)
+    assert all(name.startswith("params:") for name in registered["study"].inputs())
+    assert "pareto_knee_round_2.finetune" in {node.name for node in registered["pareto_knee"].nodes}
+
+
+def test_data_of_rounds_are_declared_and_layers_keep_their_order(
+    monkeypatch: pytest.MonkeyPatch, context: KedroContext
+):
+    registered = registered_with(monkeypatch, study={"rounds": 2}, influence={"estimator": "ekfac"})
+    catalog = context.catalog
+    before: dict[str, set[str]] = {}
+    for node in registered["pareto_balanced"].nodes:
+        for name in node.outputs:
+            assert catalog.get(name) is not None
+            assert type(catalog.get(name)).__name__ != "MemoryDataset", name
+            layers = {_layer(catalog, source) for source in node.inputs if not source.startswith("param")}
+            before.setdefault(_layer(catalog, name), set()).update(layers - {_layer(catalog, name)})
+    assert next(TopologicalSorter(before).static_order()) == "raw"
+    paths = [str(catalog.get(f"{place}mixtures")._filepath) for place in ("", "round_2.")]
+    assert len(set(paths)) == 2
+
+
+def test_what_cannot_be_repeated_is_refused(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(BadSetting, match=r"`influence\.estimator: retrain`.* Take gradient"):
+        registered_with(monkeypatch, study={"rounds": 2}, influence={"estimator": "retrain"})
+    with pytest.raises(BadSetting, match="'less'; it has to be an arm of mixtures"):
+        registered_with(monkeypatch, study={"rounds": 2, "rounds_by": "less"})
+    with pytest.raises(BadSetting, match="'pareto_knee_round_2' is of a round that the study does not have"):
+        known_arms(["pareto_knee_round_2"], parameters())
+    for name in ("less_round_2", "pareto_knee_round_2_round_2", "pareto_knee_round_1"):
+        with pytest.raises(BadSetting, match=f"No arm is called '{name}'"):
+            known_arms([name], parameters())
+
+
+def test_mixtures_of_full_size_have_controls_of_full_size(monkeypatch: pytest.MonkeyPatch):
+    at_budget = registered_with(monkeypatch)
+    nodes = {node.name: node for node in at_budget["pareto_reweighting"].nodes}
+    assert "params:budget" in nodes["pareto_knee.weigh"].inputs
+    assert "random.target_losses" in nodes["pareto_knee.tell_gains"].inputs
+    assert "all.evaluation" not in nodes["compare"].inputs
+    full = registered_with(monkeypatch, pareto={"mode": "relative"}, study={"rounds": 2})
+    nodes = {node.name: node for node in full["pareto_reweighting"].nodes}
+    assert "params:budget" not in nodes["pareto_knee.weigh"].inputs
+    assert "all.target_losses" in nodes["pareto_knee.tell_gains"].inputs
+    assert {"all.evaluation", "random.evaluation"} <= set(nodes["compare"].inputs)
+    assert "pareto_balanced.target_losses" in nodes["pareto_knee_round_2.tell_gains"].inputs
+    assert "pareto_balanced.training_mix" in nodes["round_2.pareto"].inputs
+    assert of_full_size(ARMS["pareto_knee"]).controls == ("random_beta", "all")
+    assert of_full_size(ARMS["random_beta"]).controls == ("all",)
+
+
+def test_the_method_pipeline_goes_from_raw_files_to_the_comparison():
+    method = register_pipelines()["pareto_reweighting"]
+    names = {node.name for node in method.nodes}
+    assert {"ingest", "compare", "compare_gains", *(f"{arm}.tell_gains" for arm in PARETO)} <= names
+    assert all(name.startswith("params:") for name in method.inputs())

@@ -6,10 +6,19 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipelines.gradients.nodes import collect_targets
 from pipelines.influence_matrix.nodes import find_matrix, show_matrix
-from pipelines.mixture.nodes import mix_at_budget, tell_mixture, weigh_mixture, write_reweighted
-from pipelines.pareto.nodes import find_mixtures, show_mixtures
-from support.gradients import collected
+from pipelines.mixture.nodes import (
+    mix_at_budget,
+    mix_everything,
+    tell_mixture,
+    weigh_full_mixture,
+    weigh_mixture,
+    write_reweighted,
+)
+from pipelines.pareto.nodes import change_mixture, find_mixtures, show_mixtures
+from pipelines.warmup.nodes import named_retraining
+from support.gradients import EXACT, WARMUP, collected
 from support.tiny import Tiny, checksums
 from winnow.errors import BadInput, BadSetting, MissingResource
 from winnow.gradients.store import FeatureStore
@@ -183,3 +192,91 @@ def test_reweighted_data_is_the_mix_in_the_raw_folders(
         assert part["after"].sum() == sum(wanted.values())
         assert part["before"].sum() == len(contents)
         assert part["share_after"].sum() == pytest.approx(1)
+
+
+def test_units_of_loss_are_products_by_summed_learning_rates(
+    tiny: Tiny, root: Path, stores: tuple[FinishedParts, ...], targets: Finished
+):
+    train, validation = stores
+    params = InfluenceParams(columns="subset", normalize=False)
+    cells = find_matrix(*stores, targets, tiny.tokens, params, tiny.machine(root)).scan("cells").collect()
+    total: np.ndarray | float = 0.0
+    for step, rate in train.summary["rates"].items():
+        names, ours = FeatureStore(train.parts[f"{step}@0"].path).features()
+        _, theirs = FeatureStore(validation.parts[f"{step}@0"].path).features()
+        total = total + rate * (ours.astype(np.float64) @ theirs.T)
+    subset = dict(tiny.tokens.scan("lengths").select("example_id", "subset").collect().iter_rows())
+    for cell in cells.filter(pl.col("domain") == "average").iter_rows(named=True):
+        z = [n for n, name in enumerate(names) if subset[name] == cell["cluster"]]
+        assert cell["influence"] == pytest.approx(np.asarray(total)[z].mean(), rel=1e-4)
+
+
+def test_stored_bits_keep_the_size_of_cosines(tiny: Tiny, tmp_path: Path, warmup: Finished, targets: Finished,
+                                              target_tokens: Finished, matrix: Finished):  # fmt: skip
+    """A row of one bit each is longer than what it stands for: it is divided by the length that it had."""
+    few = EXACT.model_copy(update={"projection": "sketch", "dims": [16384], "store": "1-bit"})
+    train = collected(tiny, tmp_path, warmup, few)
+    validation = collect_targets(warmup, target_tokens, tiny.base, few, tiny.machine(tmp_path))
+    bits = find_matrix(train, validation, targets, tiny.tokens, BY_SUBSET, tiny.machine(tmp_path))
+    exact, found = (part.scan("cells").collect()["influence"].to_numpy() for part in (matrix, bits))
+    assert found @ exact / (exact @ exact) == pytest.approx(1, abs=0.05)
+
+
+def test_rows_are_files_or_groups_of_ones_own(
+    tiny: Tiny, root: Path, tmp_path: Path, stores: tuple[FinishedParts, ...], targets: Finished, matrix: Finished
+):
+    def domains(rows: str) -> set[str]:
+        params = InfluenceParams(columns="subset", rows=rows)
+        found = find_matrix(*stores, targets, tiny.tokens, params, tiny.machine(root)).scan("cells").collect()
+        return set(found["domain"])
+
+    ids = targets.scan().select("example_id").collect()["example_id"].to_list()
+    assert domains("file") == {*(name.rpartition(":")[0] for name in ids), "average"}
+    assert domains("subtask") == {*(f"{name}/{name}" for name in {i.split("/")[0] for i in ids}), "average"}
+    pl.DataFrame({"example_id": ids, "group": ["one", *["others"] * (len(ids) - 1)]}).write_csv(tmp_path / "v.csv")
+    assert domains(str(tmp_path / "v.csv")) == {"one", "others", "average"}
+    with pytest.raises(MissingResource, match="neither domain, subtask nor file"):
+        domains("clusters")
+    (tmp_path / "strange.csv").write_text("example_id,group\na,b\n")
+    with pytest.raises(BadInput, match="is a row of the targets"):
+        domains(str(tmp_path / "strange.csv"))
+
+
+def test_a_full_mixture_has_as_many_rows_as_the_pool(tiny: Tiny, matrix: Finished):
+    params = ParetoParams(mode="relative", change=0.3, population=24, generations=8)
+    relative = find_mixtures(matrix, tiny.tokens, params, BUDGET, tiny.machine(tiny.root))
+    weights = weigh_full_mixture("random_beta")(tiny.tokens, matrix, relative, ArmParams(seeds=2))
+    mix = mix_everything(weights, tiny.tokens)
+    groups = matrix.scan("groups").collect()
+    chosen = relative.scan("choices").filter(pl.col("strategy") == "random_beta").collect().to_dicts()[0]
+    for _, rows in mix.groupby("seed"):
+        assert rows["multiplicity"].sum() == groups.height
+        counts = rows.merge(groups.to_pandas(), on="example_id").groupby("cluster")["multiplicity"].sum()
+        for name, count in counts.items():
+            assert abs(count - groups.height * chosen[f"weight/{name}"]) < 1
+            assert abs(chosen[f"beta/{name}"]) <= 0.3 + 1e-9
+
+
+def test_a_round_begins_with_the_mix_before(
+    tiny: Tiny, root: Path, tmp_path: Path, matrix: Finished, mixtures: Finished
+):
+    mix = mix_at_budget(
+        weigh_mixture("random_beta")(tiny.tokens, matrix, mixtures, BUDGET, ArmParams(seeds=2)),
+        tiny.tokens, BUDGET, SelectionParams(),
+    )  # fmt: skip
+    mix.loc[0, "multiplicity"] = 3
+    retrained = named_retraining("less")(mix, tiny.tokens, tiny.base, WARMUP, tiny.machine(tmp_path))
+    first = mix[mix["seed"] == 0]
+    assert retrained.summary["rows"] == first["multiplicity"].sum()
+    assert retrained.summary["steps"] == [4, 8]
+    again = named_retraining("less")(mix[mix["seed"] == 0], tiny.tokens, tiny.base, WARMUP, tiny.machine(tmp_path))
+    assert again.fingerprint == retrained.fingerprint
+
+    params = ParetoParams(mode="relative", change=0.5, population=24, generations=8)
+    changed = change_mixture(mix, matrix, tiny.tokens, params, BUDGET, tiny.machine(tmp_path))
+    groups = matrix.scan("groups").collect().to_pandas()
+    sizes = first.merge(groups, on="example_id", suffixes=("_before", "")).groupby("cluster")["multiplicity"].sum()
+    sizes = sizes.reindex(sorted(set(groups["cluster"])), fill_value=0).clip(lower=1)
+    for row in changed.scan("choices").collect().to_dicts():
+        for name, size in sizes.items():
+            assert row[f"weight/{name}"] == pytest.approx((1 + row[f"beta/{name}"]) * size / sizes.sum())
