@@ -53,14 +53,40 @@ def test_mixture_of_thoughts_runs_from_the_published_files_to_a_comparison(home:
     params["warmup"]["proxy"].update(batch=8, lr=0.001)
     params["finetune"].update(batch=8, epochs=1)
     params["machine"]["micro_batch"] = 8
-    params["arms"] = {"random": {"seeds": 2}, "s2l": {"seeds": 2}}
+    params["warmup"]["less"].update(batch=8, lr=0.001)
+    params["gradients"]["dims"] = [512]
+    params["pareto"].update(population=24, generations=5)
+    # Some of its arms: the others differ from these by name.
+    arms = {"all", "random", "s2l", "random_beta", "pareto_balanced", "pareto_best_science"}
+    assert {"base", *arms} < set(recipe["run"]["pipelines"].split(","))
+    recipe["run"]["pipelines"] = ",".join(sorted({"base", *arms}))
+    params["arms"] = {name: {"seeds": 2} for name in arms}
     (home / "recipe.yml").write_text(yaml.safe_dump(recipe))
     study = Study(home / "study")
     study.folder.mkdir()
     study.kedro("run", "--config", str(home / "recipe.yml"), "--env", "test")
 
     comparison = pd.read_parquet(study.data / "08_reporting" / "comparison.parquet")
-    assert set(comparison.arm) == {"base", "random", "s2l"}
+    assert set(comparison.arm) == {"base", *arms}
+    controls = dict(zip(comparison.arm, comparison.control, strict=True))
+    assert controls["pareto_balanced"] == "random_beta,all"
+    assert controls["s2l"] == "random"
+    pool = record(study, "influence_matrix")["summary"]["tables"]["groups"]["rows"]
+    mixes = {arm: pd.read_parquet(study.data / f"03_primary/arms/{arm}/training_mix.parquet") for arm in arms}
+    for arm in ("all", "random_beta", "pareto_balanced"):
+        assert mixes[arm].groupby("seed").multiplicity.sum().tolist() == [pool, pool]
+    manifest = (
+        study.data
+        / json.loads((study.data / "03_primary/arms/pareto_balanced/reweighted_data.json").read_text(encoding="utf-8"))[
+            "path"
+        ]
+    )
+    written = [pl.read_parquet(file) for file in manifest.glob("reweighted_data/*/train-*-of-00002.parquet")]
+    assert sum(part.height for part in written) == pool
+    assert set(written[0].columns) == {"messages", "num_tokens", "source"}
+    gains = pd.read_csv(study.data / "08_reporting" / "gains.csv")
+    assert set(gains.arm) == {"random_beta", "pareto_balanced", "pareto_best_science"}
+    assert gains.realised.notna().all()
     assert len(record(study, "losses")["summary"]["checkpoints"]) == 15
     files = {
         path.relative_to(study.data / "03_primary" / "split_data").parts[2:]

@@ -71,6 +71,26 @@ def test_a_second_run_builds_nothing(study: Study):
     assert {path: path.stat().st_mtime_ns for path in study.data.rglob("record.json")} == marks
 
 
+def test_mixtures_tell_what_they_were_predicted_to_gain_and_what_they_gained_in_each_round(study: Study):
+    few = "study.name=rounds,study.rounds=2,study.rounds_by=random_beta,pareto.population=24,pareto.generations=5"
+    arms = ("pareto_balanced", "random_beta")
+    study.kedro("run", "--pipelines", ",".join(("random", *arms)), "--env", "test", "--params", few)
+    client = MlflowClient(study.tracking_uri)
+    experiment = client.get_experiment_by_name("rounds").experiment_id
+    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+    assert {"random", "round_2", *arms, *(f"{arm}_round_2" for arm in arms)} < set(runs)
+    assert runs["round_2"].data.tags["winnow.kind"] == "round"
+    assert runs["round_2"].data.metrics["pareto/share_of_optimum"] > 0.5
+    for name in ("pareto_balanced", "random_beta_round_2"):
+        metrics = runs[name].data.metrics
+        for kind in ("predicted_gain", "realised_gain", "realised_gain_ci"):
+            assert {f"pareto/{kind}/{domain}" for domain in ("math", "code", "science")} <= set(metrics)
+        assert any(key.startswith("mixture/beta/math/") for key in metrics)
+    gains = pd.read_csv(study.data / "08_reporting" / "gains.csv")
+    assert set(gains.arm) == {*arms, *(f"{arm}_round_2" for arm in arms)}
+    assert (study.data / "08_reporting/round_2/influence_matrix/heatmap.png").stat().st_size > 1000
+
+
 def test_the_mix_is_exported_row_by_row(study: Study):
     study.kedro("export", "random", "--to", "llamafactory", "--env", "test")
     (file,) = study.data.glob("08_reporting/export/random-llamafactory/train.jsonl")

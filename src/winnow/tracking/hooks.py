@@ -80,7 +80,8 @@ class TrackingHooks:
         if not self.arm:
             return
         if self.arm not in self.children:
-            tags = {"winnow.kind": "arm", "winnow.arm": self.arm, "mlflow.parentRunId": self.parent}
+            kind = "round" if self.arm.startswith("round_") else "arm"
+            tags = {"winnow.kind": kind, f"winnow.{kind}": self.arm, "mlflow.parentRunId": self.parent}
             self.children[self.arm] = self.store.start(self.arm, {**self.tags, **tags})
         handles = {name: value for name, value in inputs.items() if isinstance(value, Finished | FinishedParts)}
         if handles:
