@@ -16,7 +16,7 @@ from winnow.params import EvaluateParams, FinetuneParams, InfluenceParams, Machi
 from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, require_build
 from winnow.workers.launch import launch_missing
 
-REVISION = 2
+REVISION = 3
 
 
 def find_matrix(
@@ -101,7 +101,8 @@ def retrain_matrix(
         losses = {name: part.scan("rows").select("example_id", "loss").collect() for name, part in scored.items()}
         cells = retrained_cells(losses, seeds, clusters, domains, params.retrain)
         members = pl.DataFrame({"example_id": list(clusters), "cluster": list(clusters.values())}).sort("example_id")
-        tables = work.commit_tables({"cells": cells, "groups": members})
+        rows = pl.DataFrame({"example_id": list(domains), "domain": list(domains.values())}).sort("example_id")
+        tables = work.commit_tables({"cells": cells, "groups": members, "rows": rows})
         return work.finish({"tables": tables, "left_out": 0}, {"seconds": time.monotonic() - start})
 
 

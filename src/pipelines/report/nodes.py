@@ -1,6 +1,7 @@
 """From evaluations to a comparison that can be read, tracked and shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,15 @@ from pipelines.finetune.nodes import merge_finetune
 from winnow.params import ArmParams, BudgetParams, FinetuneParams, StudyParams
 from winnow.report.comparison import Result, compare, summarise
 from winnow.report.figures import accuracy_chart, draw_accuracy, draw_cost, draw_losses
-from winnow.report.gains import Mixed, draw_gains, gains_table, predicted_gains, rank_agreement, realised_gains
+from winnow.report.gains import (
+    Mixed,
+    draw_gains,
+    gains_table,
+    losses_by_domain,
+    predicted_gains,
+    rank_agreement,
+    realised_gains,
+)
 from winnow.stages import Finished, FinishedParts, fingerprint
 
 HISTORY = "history.parquet"
@@ -62,30 +71,32 @@ def compare_arms(arms: tuple[ArmSpec, ...]) -> Callable[..., pd.DataFrame]:
     return compare_study
 
 
-def tell_gains(losses: FinishedParts, reference: FinishedParts) -> dict[str, float]:
-    """How much lower the losses on each domain are than those of the reference."""
-    found = realised_gains(losses, reference)
+def tell_gains(matrix: Finished, losses: FinishedParts, reference: FinishedParts) -> dict[str, float]:
+    """How much lower the losses on each row of the matrix are than those of the reference."""
+    rows = matrix.scan("rows").collect()
+    found = realised_gains(losses_by_domain(losses, rows), losses_by_domain(reference, rows))
     means = {f"pareto/realised_gain/{domain}": gain.mean for domain, gain in found.items()}
     return means | {f"pareto/realised_gain_ci/{domain}": gain.half_width for domain, gain in found.items()}
 
 
 def compare_gains(
-    arms: tuple[ArmSpec, ...], places: tuple[int, ...]
+    arms: tuple[ArmSpec, ...], places: Sequence[Sequence[int]]
 ) -> Callable[..., tuple[pd.DataFrame, Figure, dict[str, float]]]:
     """A node function that sets what these arms' mixtures were predicted to gain beside what they gained.
 
-    ``places`` says where among its inputs the arms' mixtures are, and then each arm's losses and its reference's.
+    ``places`` says for each arm where among the inputs its matrix, mixtures and losses, and its reference's losses are.
     """
 
     def compare_predicted_and_realised(
         *given: Finished | FinishedParts,
     ) -> tuple[pd.DataFrame, Figure, dict[str, float]]:
-        inputs: list[Any] = [given[place] for place in places]
-        mixtures, losses = inputs[: len(arms)], inputs[len(arms) :]
-        found = [
-            Mixed(arm.name, predicted_gains(mixture, arm.choice), *losses[2 * n : 2 * n + 2])
-            for n, (arm, mixture) in enumerate(zip(arms, mixtures, strict=True))
-        ]
+        inputs: Sequence[Any] = given
+        found = []
+        # A reference that several arms share is one object: its seeds are drawn once for all of them.
+        scored = cache(lambda matrix, losses: losses_by_domain(inputs[losses], inputs[matrix].scan("rows").collect()))
+        for arm, (matrix, mixtures, losses, reference) in zip(arms, places, strict=True):
+            predicted = predicted_gains(inputs[mixtures], arm.choice)
+            found.append(Mixed(arm.name, predicted, scored(matrix, losses), scored(matrix, reference)))
         table, metrics = gains_table(found), rank_agreement(found)
         return table, draw_gains(table, metrics), metrics
 

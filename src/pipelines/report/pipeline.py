@@ -21,8 +21,8 @@ def create_arm_pipeline(arm: ArmSpec) -> Pipeline:
 def create_gains_pipeline(arm: ArmSpec, reference: str) -> Pipeline:
     """What an arm's mixture really gained over the rows in their own proportions, for the tracker."""
     name = arm.name
-    losses = [f"{name}.target_losses", f"{reference}.target_losses"]
-    node = Node(nodes.tell_gains, losses, f"{name}.gains", name="tell_gains", namespace=name)
+    inputs = [f"{arm.before}influence_matrix", f"{name}.target_losses", f"{reference}.target_losses"]
+    node = Node(nodes.tell_gains, inputs, f"{name}.gains", name="tell_gains", namespace=name)
     return pipeline([node], tags=[name, "report"])
 
 
@@ -44,10 +44,17 @@ def _gains(arms: tuple[ArmSpec, ...], rounds_by: str) -> list[Node]:
     mixed = tuple(arm for arm in arms if arm.strategy == "pareto")
     if not mixed:
         return []
-    inputs = [f"{arm.before}mixtures" for arm in mixed]
-    inputs += [f"{name}.target_losses" for arm in mixed for name in (arm.name, reference_of(arm, rounds_by))]
-    shown = ["gains_table", "gains_figure", "gains_metrics"]
+    needed = [
+        (
+            f"{arm.before}influence_matrix",
+            f"{arm.before}mixtures",
+            f"{arm.name}.target_losses",
+            f"{reference_of(arm, rounds_by)}.target_losses",
+        )
+        for arm in mixed
+    ]
     # Kedro wants each input once.
-    distinct = list(dict.fromkeys(inputs))
-    places = tuple(distinct.index(name) for name in inputs)
-    return [Node(nodes.compare_gains(mixed, places), distinct, shown, name="compare_gains")]
+    inputs = list(dict.fromkeys(name for names in needed for name in names))
+    places = [[inputs.index(name) for name in names] for names in needed]
+    shown = ["gains_table", "gains_figure", "gains_metrics"]
+    return [Node(nodes.compare_gains(mixed, places), inputs, shown, name="compare_gains")]

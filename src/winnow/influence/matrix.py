@@ -80,6 +80,10 @@ class InfluenceMatrix:
         """The cluster of each example that counted: example_id, cluster."""
         return self.examples.with_columns(cluster=pl.Series([self.clusters[number] for number in self.cluster]))
 
+    def rows(self) -> pl.DataFrame:
+        """The domain of each validation row: example_id, domain."""
+        return pl.DataFrame({"example_id": self.validation, "domain": self.domain})
+
     def _error_of_examples(self, column: int) -> np.ndarray:
         """The squared standard error over the examples of each cluster."""
         return np.array(

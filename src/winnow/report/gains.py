@@ -16,6 +16,8 @@ from winnow.stages import Finished, FinishedParts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# The losses [seeds, rows] of each domain.
+Losses = Mapping[str, np.ndarray]
 DRAWS = 2000
 LEAST_MIXTURES = 3
 LEVEL = 0.95
@@ -27,8 +29,8 @@ class Mixed:
 
     name: str
     predicted: Mapping[str, float]
-    losses: FinishedParts
-    reference: FinishedParts
+    losses: Losses
+    reference: Losses
 
 
 def predicted_gains(mixtures: Finished, choice: str) -> dict[str, float]:
@@ -37,10 +39,15 @@ def predicted_gains(mixtures: Finished, choice: str) -> dict[str, float]:
     return {name.removeprefix("gain/"): value for name, value in row.items() if name.startswith("gain/")}
 
 
-def realised_gains(losses: FinishedParts, reference: FinishedParts) -> dict[str, Estimate]:
+def losses_by_domain(losses: FinishedParts, rows: pl.DataFrame) -> dict[str, np.ndarray]:
+    """The losses of an arm's models on the rows of a matrix (example_id, domain)."""
+    known = answers(losses).drop(columns="domain").merge(rows.to_pandas(), on="example_id")
+    return {str(domain): matrix(part, "loss") for domain, part in known.groupby("domain")}
+
+
+def realised_gains(losses: Losses, reference: Losses) -> dict[str, Estimate]:
     """How much lower the loss of each domain is than the reference's, with its interval over seeds and rows."""
-    ours, theirs = _by_domain(losses), _by_domain(reference)
-    return {domain: difference(theirs[domain], ours[domain]) for domain in sorted(ours)}
+    return {domain: difference(reference[domain], losses[domain]) for domain in sorted(losses)}
 
 
 def gains_table(mixed: Sequence[Mixed]) -> pd.DataFrame:
@@ -61,7 +68,7 @@ def rank_agreement(mixed: Sequence[Mixed], seed: int = 0) -> dict[str, float]:
     The interval of the mean is from drawing the mixtures anew, and for each of them, and for its reference, the seeds.
     Fewer than three different predictions have no correlation.
     """
-    domains = [name for name in mixed[0].predicted if all(name in _domains(arm) for arm in mixed)]
+    domains = [name for name in mixed[0].predicted if all(name in arm.losses for arm in mixed)]
     predicted = np.array([[arm.predicted[domain] for domain in domains] for arm in mixed])
     if not domains or len(np.unique(predicted.round(12), axis=0)) < LEAST_MIXTURES:
         return {}
@@ -115,19 +122,9 @@ def _summary(metrics: Mapping[str, float]) -> str:
     return f"predicted and realised gains: Spearman {metrics['pareto/spearman']:.2f} ({low:.2f} to {high:.2f}{doubt})"
 
 
-def _domains(arm: Mixed) -> set[str]:
-    return set(_by_domain(arm.losses)) & set(_by_domain(arm.reference))
-
-
-def _by_domain(losses: FinishedParts) -> dict[str, np.ndarray]:
-    """The losses [seeds, rows] of each domain."""
-    return {str(domain): matrix(rows, "loss") for domain, rows in answers(losses).groupby("domain")}
-
-
-def _seed_means(losses: FinishedParts, domains: Sequence[str]) -> np.ndarray:
+def _seed_means(losses: Losses, domains: Sequence[str]) -> np.ndarray:
     """Mean losses [seeds, domains]."""
-    found = _by_domain(losses)
-    return np.stack([found[domain].mean(axis=1) for domain in domains], axis=1)
+    return np.stack([losses[domain].mean(axis=1) for domain in domains], axis=1)
 
 
 def _redrawn(values: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -43,7 +43,7 @@ def work(worker: Worker) -> dict[str, Any]:
         worker.report(done=number, total=len(sides), unit="checkpoints", message=f"checkpoint {step}")
         matrix.add(train, targets, task["weights"][step])
     target = Work(worker.job.places["influence_matrix"])
-    tables = target.commit_tables({"cells": matrix.cells(), "groups": matrix.groups()})
+    tables = target.commit_tables({"cells": matrix.cells(), "groups": matrix.groups(), "rows": matrix.rows()})
     target.finish(
         {"tables": tables, "left_out": len(groups) - matrix.examples.height},
         {"seconds": time.monotonic() - start, "peak_memory_gb": peak_memory_gb()},

@@ -7,20 +7,32 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
-from winnow.report.gains import Mixed, draw_gains, gains_table, predicted_gains, rank_agreement, realised_gains
+from winnow.report.gains import (
+    Losses,
+    Mixed,
+    draw_gains,
+    gains_table,
+    losses_by_domain,
+    predicted_gains,
+    rank_agreement,
+    realised_gains,
+)
 from winnow.stages import Finished, FinishedParts, Work, locate
 
 DOMAINS = ("code", "math")
 
 
-def scored(root: Path, name: str, means: dict[str, float], seeds: int = 4, noise: float = 0.01) -> FinishedParts:
-    """Evaluations whose losses lie around ``means``."""
+ROWS = pl.concat(pl.DataFrame({"example_id": [f"{d}/f:{n}" for n in range(20)], "domain": d}) for d in DOMAINS)
+
+
+def scored(root: Path, name: str, means: dict[str, float], seeds: int = 4, noise: float = 0.01) -> Losses:
+    """Evaluations whose losses lie around ``means``, read back by domain."""
     random = np.random.default_rng(sum(map(ord, name)))
     parts = {}
     for seed in range(seeds):
         place = locate(root, "evaluate", 1, {"name": name, "seed": seed}, {})
         table = pl.concat(
-            pl.DataFrame({"example_id": [f"{d}/f:{n}" for n in range(20)], "domain": d, "correct": True}).with_columns(
+            pl.DataFrame({"example_id": [f"{d}/f:{n}" for n in range(20)], "domain": "", "correct": True}).with_columns(
                 loss=pl.Series(mean + noise * (random.normal() + random.normal(size=20)))
             )
             for d, mean in means.items()
@@ -28,7 +40,7 @@ def scored(root: Path, name: str, means: dict[str, float], seeds: int = 4, noise
         with Work.resume(place) as work:
             tables = work.commit_tables({"rows": table})
             parts[str(seed)] = work.finish({"tables": tables}, {})
-    return FinishedParts(parts)
+    return losses_by_domain(FinishedParts(parts), ROWS)
 
 
 @pytest.fixture
