@@ -21,25 +21,14 @@ from winnow.stages import Finished
 DRAWS = 500
 
 
-def kind(matrix: Finished) -> str:
-    """Which estimator made it."""
-    if "retrain" in matrix.parameters:
-        return "retrain"
-    if matrix.parameters["normalize"]:
-        return "gradient"
-    parts = {Finished.open(path).fingerprint for path in (matrix.path.parents[1] / "ekfac").glob("*/")}
-    stores = [Finished.open(path) for path in (matrix.path.parents[1] / "gradients").glob("*/")]
-    whitened = {store.fingerprint for store in stores if store.inputs.get("factors") in parts}
-    return "ekfac" if whitened & set(matrix.inputs.values()) else "gradient, in units of loss"
-
-
 def newest(folder: Path) -> dict[str, Finished]:
     found = {}
     for path in sorted((folder / "influence_matrix").glob("*/record.json"), key=lambda path: path.stat().st_mtime):
         matrix = Finished.open(path.parent)
-        if {"normalize", "retrain"} & set(matrix.parameters):
-            found[kind(matrix)] = matrix
-    return found
+        name = matrix.parameters.get("estimator", "")
+        units = ", in units of loss" if name == "gradient" and not matrix.parameters["normalize"] else ""
+        found[name + units] = matrix
+    return {name: matrix for name, matrix in found.items() if name}
 
 
 def agreement(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> str:

@@ -16,7 +16,7 @@ from support.tiny import Tiny, checksums, kill_workers, when
 from winnow.checkpoints import checkpoint_folder
 from winnow.errors import BadSetting, WorkerFailed
 from winnow.gradients.layers import find_layers
-from winnow.influence.ekfac import BASES, EIGENVALUES, total
+from winnow.influence.ekfac import EIGENVALUES, load_bases, total
 from winnow.params import EkfacParams, InfluenceParams, WarmupParams
 from winnow.progress import listening
 from winnow.records.tokens import TokenRow, TokenTable
@@ -80,7 +80,7 @@ def test_cells_are_the_means_of_gradients_by_the_inverse_curvature(
     factors: Finished,
     features: tuple[FinishedParts, FinishedParts],
 ):
-    bases, eigenvalues = (total([factors.path / name]) for name in (BASES, EIGENVALUES))
+    bases, eigenvalues = load_bases(factors.path, "cpu"), total([factors.path / EIGENVALUES])
     names = list(factors.summary["layers"])
     sides = {
         split: gradients_by_loop(tiny, warmup, TokenTable.open(tokens.path, split), "mean")
@@ -117,7 +117,7 @@ def test_eigenvalues_are_squared_gradients_in_the_eigenbasis(tiny: Tiny, warmup:
         (row.input_ids.tobytes(), row.supervised.tobytes()): row.example_id for row in table.rows(table.ids)
     }.values()
     gradients = gradients_by_loop(tiny, warmup, table, "sum")
-    bases, eigenvalues = (total([whole.path / name]) for name in (BASES, EIGENVALUES))
+    bases, eigenvalues = load_bases(whole.path, "cpu"), total([whole.path / EIGENVALUES])
     assert whole.summary["rows"] == len(unique)
     for number, name in enumerate(whole.summary["layers"]):
         left, right = bases[f"{name}.outputs"], bases[f"{name}.inputs"]
@@ -126,7 +126,7 @@ def test_eigenvalues_are_squared_gradients_in_the_eigenbasis(tiny: Tiny, warmup:
         torch.testing.assert_close(eigenvalues[name], expected, rtol=1e-3, atol=float(1e-4 * expected.mean()))
 
 
-@pytest.mark.parametrize("moment", ["sums", "squares"])
+@pytest.mark.parametrize("moment", ["sums", "bases", "squares"])
 def test_a_killed_fit_goes_on_and_ends_with_the_same_bytes(
     tiny: Tiny, warmup: Finished, factors: Finished, tmp_path: Path, moment: str
 ):

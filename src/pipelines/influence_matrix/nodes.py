@@ -42,7 +42,7 @@ def find_matrix(
         machine.data_root / "03_primary",
         "influence_matrix",
         REVISION,
-        {"columns": params.columns, "rows": params.rows, "weights": weights, "normalize": normalize},
+        {**_shape(params), "weights": weights, "normalize": normalize},
         {**inputs, "targets": targets.fingerprint, "groups": source, "domains": grouping},
     )
     if (finished := place.finished()) is not None:
@@ -87,7 +87,7 @@ def retrain_matrix(
         machine.data_root / "03_primary",
         "influence_matrix",
         REVISION,
-        {"columns": params.columns, "rows": params.rows, "retrain": params.retrain},
+        {**_shape(params), "retrain": params.retrain},
         {name: part.fingerprint for name, part in scored.items()}
         | {"targets": targets.fingerprint, "groups": source, "domains": grouping},
     )
@@ -118,6 +118,10 @@ def show_matrix(
     found = analyse(cells, matrix.scan("groups").collect())
     table = analysis_table(found).to_pandas()
     return draw_analysis(found), draw_matrix(found.matrix), cells.to_pandas(), table, analysis_metrics(found)
+
+
+def _shape(params: InfluenceParams) -> dict[str, str]:
+    return params.model_dump(include={"estimator", "columns", "rows"})
 
 
 def _domains(targets: Finished, rows: str) -> tuple[dict[str, str], str]:

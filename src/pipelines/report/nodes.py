@@ -84,7 +84,7 @@ def compare_gains(
 ) -> Callable[..., tuple[pd.DataFrame, Figure, dict[str, float]]]:
     """A node function that sets what these arms' mixtures were predicted to gain beside what they gained.
 
-    ``places`` says for each arm where among the inputs its matrix, mixtures and losses, and its reference's losses are.
+    ``places`` says for each arm where among the inputs its matrix, mixtures and losses are, and its reference's losses.
     """
 
     def compare_predicted_and_realised(
@@ -96,7 +96,7 @@ def compare_gains(
         scored = cache(lambda matrix, losses: losses_by_domain(inputs[losses], inputs[matrix].scan("rows").collect()))
         for arm, (matrix, mixtures, losses, reference) in zip(arms, places, strict=True):
             predicted = predicted_gains(inputs[mixtures], arm.choice)
-            found.append(Mixed(arm.name, predicted, scored(matrix, losses), scored(matrix, reference)))
+            found.append(Mixed(arm.name, predicted, scored(matrix, losses), scored(matrix, reference), arm.round))
         table, metrics = gains_table(found), rank_agreement(found)
         return table, draw_gains(table, metrics), metrics
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from winnow.gradients.blocks import Block
@@ -22,7 +23,7 @@ from winnow.records.tokens import TokenRow
 from winnow.responses import Responses
 
 Tensors = dict[str, torch.Tensor]
-BASES, EIGENVALUES = "bases.safetensors", "eigenvalues.safetensors"
+BASES, EIGENVALUES = "bases", "eigenvalues.safetensors"
 
 
 class FactorSums:
@@ -68,8 +69,7 @@ class Ekfac:
     @classmethod
     def load(cls, folder: Path, damping: float, device: str) -> "Ekfac":
         """Read what was fitted."""
-        bases, eigenvalues = (load_file(folder / name, device=device) for name in (BASES, EIGENVALUES))
-        return cls(bases, eigenvalues, damping)
+        return cls(load_bases(folder, device), load_file(folder / EIGENVALUES, device=device), damping)
 
     def whitened(self, layer: Layer, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         """Each example's gradient times the inverse root of the curvature, in the eigenbasis [rows, out, in].
@@ -107,12 +107,18 @@ def rotated(bases: Mapping[str, torch.Tensor], layer: Layer, x: torch.Tensor, d:
     return torch.bmm(outputs.transpose(1, 2), x @ bases[f"{layer.name}.inputs"].to(x))
 
 
-def eigenbases(sums: Mapping[str, torch.Tensor], told: Callable[[int], None] = lambda _: None) -> Tensors:
+def eigenbases(sums: Mapping[str, torch.Tensor], device: torch.device | str = "cpu") -> Tensors:
     """The eigenvectors, in columns, of each factor."""
-    bases = {}
-    for number, (name, factor) in enumerate(sorted(sums.items())):
-        bases[name] = torch.linalg.eigh(factor.double())[1].to(factor.dtype).contiguous()
-        told(number + 1)
+    return {
+        name: torch.linalg.eigh(factor.to(device, torch.float64))[1].to(factor.dtype) for name, factor in sums.items()
+    }
+
+
+def load_bases(folder: Path, device: torch.device | str) -> Tensors:
+    """What was fitted, in a file for each layer."""
+    bases: Tensors = {}
+    for file in sorted((folder / BASES).glob("*.safetensors")):
+        bases |= load_file(file, device=str(device))
     return bases
 
 
@@ -127,12 +133,14 @@ def model_labels(seed: int, batch: int, device: torch.device) -> Callable[[torch
     return draw
 
 
-def total(files: Iterable[Path]) -> Tensors:
-    """The sum of tensors in several files, in their order."""
+def total(files: Iterable[Path], prefix: str = "") -> Tensors:
+    """The sum of tensors in several files, in their order; of those alone whose names begin with ``prefix``."""
     sums: Tensors = {}
-    for file in files:
-        for name, values in load_file(file).items():
-            _accumulate(sums, name, values)
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                if name.startswith(prefix):
+                    _accumulate(sums, name, file.get_tensor(name))
     return sums
 
 

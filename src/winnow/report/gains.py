@@ -31,6 +31,7 @@ class Mixed:
     predicted: Mapping[str, float]
     losses: Losses
     reference: Losses
+    round: int = 1
 
 
 def predicted_gains(mixtures: Finished, choice: str) -> dict[str, float]:
@@ -66,29 +67,53 @@ def rank_agreement(mixed: Sequence[Mixed], seed: int = 0) -> dict[str, float]:
     """Spearman's correlation of predicted and realised gains over the mixtures: of each domain, and the mean of these.
 
     The interval of the mean is from drawing the mixtures anew, and for each of them, and for its reference, the seeds.
+    Predictions of different rounds have different units: each round is ranked by itself, and correlations are averaged.
     Fewer than three different predictions have no correlation.
     """
     domains = [name for name in mixed[0].predicted if all(name in arm.losses for arm in mixed)]
-    predicted = np.array([[arm.predicted[domain] for domain in domains] for arm in mixed])
-    if not domains or len(np.unique(predicted.round(12), axis=0)) < LEAST_MIXTURES:
+    rounds = [[arm for arm in mixed if arm.round == number] for number in sorted({arm.round for arm in mixed})]
+    parts = [part for part in (_Round.of(arms, domains) for arms in rounds) if part is not None]
+    if not parts:
         return {}
-    ours = [_seed_means(arm.losses, domains) for arm in mixed]
-    theirs = {id(arm.reference): _seed_means(arm.reference, domains) for arm in mixed}
-    realised = np.stack([theirs[id(arm.reference)].mean(0) - own.mean(0) for arm, own in zip(mixed, ours, strict=True)])
-    by_domain = _spearman(predicted, realised)
     random = np.random.default_rng(seed)
-    means = []
-    for _ in range(DRAWS):
-        reference = {key: _redrawn(values, random) for key, values in theirs.items()}
-        gains = np.stack(
-            [reference[id(arm.reference)] - _redrawn(own, random) for arm, own in zip(mixed, ours, strict=True)]
-        )
-        chosen = random.integers(0, len(mixed), len(mixed))
-        means.append(_mean(_spearman(predicted[chosen], gains[chosen])))
+    by_domain = np.mean([part.correlations() for part in parts], axis=0)
+    means = [_mean(np.concatenate([part.redrawn(random) for part in parts])) for _ in range(DRAWS)]
     low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     found = {"pareto/spearman": _mean(by_domain), "pareto/spearman_low": low, "pareto/spearman_high": high}
     found |= {f"pareto/spearman/{name}": value for name, value in zip(domains, by_domain, strict=True)}
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Mixtures whose predictions have the same units [mixtures, domains], and mean losses [seeds, domains]."""
+
+    predicted: np.ndarray
+    losses: list[np.ndarray]
+    references: list[np.ndarray]
+
+    @classmethod
+    def of(cls, arms: Sequence[Mixed], domains: Sequence[str]) -> "_Round | None":
+        predicted = np.array([[arm.predicted[domain] for domain in domains] for arm in arms])
+        if not domains or len(np.unique(predicted.round(12), axis=0)) < LEAST_MIXTURES:
+            return None
+        # Arms that share a reference share its draws.
+        known = {id(arm.reference): _seed_means(arm.reference, domains) for arm in arms}
+        references = [known[id(arm.reference)] for arm in arms]
+        return cls(predicted, [_seed_means(arm.losses, domains) for arm in arms], references)
+
+    def correlations(self) -> np.ndarray:
+        """One of each domain."""
+        pairs = zip(self.references, self.losses, strict=True)
+        return _spearman(self.predicted, np.stack([theirs.mean(0) - ours.mean(0) for theirs, ours in pairs]))
+
+    def redrawn(self, random: np.random.Generator) -> np.ndarray:
+        """The same of other mixtures and seeds."""
+        references = {id(values): _redrawn(values, random) for values in self.references}
+        pairs = zip(self.references, self.losses, strict=True)
+        gains = np.stack([references[id(theirs)] - _redrawn(ours, random) for theirs, ours in pairs])
+        chosen = random.integers(0, len(gains), len(gains))
+        return _spearman(self.predicted[chosen], gains[chosen])
 
 
 def draw_gains(table: pd.DataFrame, metrics: Mapping[str, float]) -> "Figure":

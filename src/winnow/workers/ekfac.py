@@ -22,6 +22,7 @@ from winnow.influence.ekfac import (
     EigenvalueSums,
     FactorSums,
     eigenbases,
+    load_bases,
     model_labels,
     total,
     write_tensors,
@@ -52,11 +53,15 @@ def work(worker: Worker) -> dict[str, Any]:
     layers = find_layers(model, ekfac.layers)
     target = Work(worker.job.places["ekfac"])
     fit = _Fit(worker, target, model, layers, ekfac, rows.sample(ekfac.rows), params.shard_rows)
-    fit.sum_up("sums", BASES, _factors)
-    fit.seal(BASES, lambda: eigenbases(total(fit.shards("sums")), fit.told("bases", 2 * len(layers), "factors")))
-    fit.sum_up("squares", EIGENVALUES, fit.eigenvalues)
-    fit.seal(EIGENVALUES, lambda: {name: sums / fit.rows for name, sums in total(fit.shards("squares")).items()})
+    if not target.is_committed(EIGENVALUES):
+        fit.sum_up("sums", _factors)
+        fit.find_bases()
+        fit.sum_up("squares", fit.eigenvalues)
+    worker.barrier()
     if worker.is_main:
+        if not target.is_committed(EIGENVALUES):
+            values = {name: sums / fit.rows for name, sums in total(fit.shards("squares")).items()}
+            target.commit(EIGENVALUES, partial(write_tensors, tensors=values))
         for name in ("sums", "squares"):
             shutil.rmtree(target.path / name, ignore_errors=True)
         shapes = {layer.name: [layer.outputs, layer.inputs] for layer in layers}
@@ -94,39 +99,41 @@ class _Fit:
         """The files of a pass, in order."""
         return [self.target.path / f"{kind}/{number:05}.safetensors" for number in range(len(self.runs))]
 
-    def told(self, what: str, count: int, unit: str) -> Callable[[int], None]:
-        """Something that reports how many of ``count`` are done."""
-        return lambda done: self.worker.report(done=done, total=count, unit=unit, message=what)
-
-    def sum_up(self, kind: str, result: str, begin: Callable[[], Adder]) -> None:
-        """One pass over the batches, unless what comes of it is there."""
-        report, done = self.told(kind, self.rows, "rows"), 0
+    def sum_up(self, kind: str, begin: Callable[[], Adder]) -> None:
+        """One pass over the batches."""
+        done = 0
         for number, run_of in enumerate(self.runs):
             name = f"{kind}/{number:05}.safetensors"
             done += sum(len(rows) for _, rows in run_of)
-            mine = number % self.worker.world_size == self.worker.rank
-            if not mine or self.target.is_committed(result) or self.target.is_committed(name):
+            if not self._is_mine(number) or self.target.is_committed(name):
                 continue
             add, sums = begin()
             for place, rows in run_of:
                 self._pass(add, place, rows)
             self.target.commit(name, partial(write_tensors, tensors=sums))
-            report(done)
+            self.worker.report(done=done, total=self.rows, unit="rows", message=kind)
         self.worker.barrier()
 
-    def seal(self, name: str, make: Callable[[], dict[str, torch.Tensor]]) -> None:
-        """Write a result once."""
-        if self.worker.is_main and not self.target.is_committed(name):
-            self.target.commit(name, partial(write_tensors, tensors=make()))
+    def find_bases(self) -> None:
+        """The eigenvectors of each layer, in a file of its own: large layers take minutes."""
+        layers = list(self.passes.layers)
+        for number, layer in enumerate(layers):
+            name = f"{BASES}/{number:05}.safetensors"
+            if self._is_mine(number) and not self.target.is_committed(name):
+                bases = eigenbases(total(self.shards("sums"), f"{layer}."), self.device)
+                self.target.commit(name, partial(write_tensors, tensors=bases))
+                self.worker.report(done=number + 1, total=len(layers), unit="layers", message=BASES)
         self.worker.barrier()
 
     def eigenvalues(self) -> Adder:
         """Sums in the eigenbases."""
-        bases = total([self.target.path / BASES])
-        found = EigenvalueSums({name: basis.to(self.device) for name, basis in bases.items()})
+        found = EigenvalueSums(load_bases(self.target.path, self.device))
         return lambda layer, x, d, batch: found.add(
             layer, x, d, torch.from_numpy(batch.counts).to(d.device)
         ), found.sums
+
+    def _is_mine(self, number: int) -> bool:
+        return number % self.worker.world_size == self.worker.rank
 
     def _pass(self, add: Callable[[Layer, torch.Tensor, torch.Tensor, Batch], None], place: int, rows: Any) -> None:
         batch = self.responses.batch(rows)

@@ -128,3 +128,15 @@ def test_predictions_are_those_of_the_choice(tmp_path: Path):
     with Work.resume(place) as work:
         work.finish({"tables": work.commit_tables({"choices": choices})}, {})
     assert predicted_gains(Finished.open(place.folder), "additive") == {"math": 0.4}
+
+
+def test_rounds_are_ranked_by_themselves(mixed: list[Mixed]):
+    """The second round's predictions are ten times as large: ranked with the first's, they would all be above them."""
+    second = [
+        Mixed(arm.name, {name: 10 * gain + 5 for name, gain in arm.predicted.items()}, arm.losses, arm.reference, 2)
+        for arm in mixed
+    ]
+    alone, both = rank_agreement(mixed), rank_agreement([*mixed, *second])
+    for domain in DOMAINS:
+        assert both[f"pareto/spearman/{domain}"] == pytest.approx(alone[f"pareto/spearman/{domain}"])
+    assert rank_agreement([*mixed, second[0]])["pareto/spearman"] == pytest.approx(alone["pareto/spearman"])
