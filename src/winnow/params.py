@@ -48,6 +48,16 @@ class FabricatedModel(Params):
     wrong_share: float = Field(default=0.1, ge=0, lt=1, description="of the lines in the text")
 
 
+class FabricatedSelector(FabricatedModel):
+    """The tiny mixture of experts that the demo trains on the same text, to select with."""
+
+    layers: int = Field(default=2, ge=1)
+    hidden: int = Field(default=64, ge=8)
+    experts: int = Field(default=8, ge=2)
+    top_k: int = Field(default=2, ge=1)
+    steps: int = Field(default=1000, ge=1)
+
+
 class FabricateParams(Params):
     """Generated data with planted truth, in the Mixture-of-Thoughts layout."""
 
@@ -57,6 +67,7 @@ class FabricateParams(Params):
     facts: int = Field(default=100, ge=4)
     wrong_share: float = Field(default=0.5, ge=0, lt=1, description="of the pool's answers")
     model: FabricatedModel = FabricatedModel()
+    selector: FabricatedSelector = FabricatedSelector()
 
 
 class ColumnMap(Params):
@@ -348,6 +359,60 @@ class ParetoParams(Params):
     population: int = Field(default=200, ge=8)
     generations: int = Field(default=200, ge=1)
     seed: int = 0
+
+
+class ConstraintParams(Params):
+    """How much of a token's routing may go to trash."""
+
+    weight: float = Field(default=0.01, ge=0, description="beside the loss of the next tokens")
+    kind: Literal["ratio", "likelihood"] = Field(default="ratio", description="likelihood: of a Beta distribution")
+    alpha: float = Field(default=1.0, gt=0)
+    beta: float = Field(default=2.0, gt=0)
+    mass: Literal["softmax", "topk"] = Field(
+        default="softmax", description="of all trash experts; topk: of those selected, which can lose its gradient"
+    )
+
+
+class SelectorWarmupParams(FinetuneParams):
+    """Stage 1: the routers alone are trained, or low-rank adapters of them."""
+
+    method: Literal["lora", "full"] = Field(default="full", description="full: the gates themselves")
+    lora: LoraParams = LoraParams(r=8, alpha=16)
+    share: Share = Field(default=0.05, description="of the train split, drawn at random")
+    seed: int = 0
+    epochs: float = Field(default=4.0, gt=0)
+    batch: int = Field(default=4, ge=1, description="rows per optimizer step, over all processes")
+    lr: float = Field(default=1e-4, gt=0)
+    checkpoints: int = Field(default=4, ge=1, description="spread evenly over the steps, the last at the end")
+
+
+class SelectorScoreParams(Params):
+    """Stage 2: the quality of each example."""
+
+    share: Share = Field(default=1.0, description="of the train split, drawn at random; the rest is never selected")
+    seed: int = 0
+    batch: int = Field(default=16, ge=1, description="rows at once, at most")
+    batch_tokens: int = Field(default=8192, ge=1, description="padded tokens at once, at most; a long row goes alone")
+    shard_rows: int = Field(default=1024, ge=1, description="rows that a kill can lose, about")
+    clusters: int = Field(default=50, ge=1, description="of the arm select_moe_diverse")
+
+
+class SelectMoeParams(Params):
+    """A mixture of experts that selects data by what its routers throw away."""
+
+    base: str | None = Field(default=None, description="hub id or folder; None: the fabricated mixture of experts")
+    revision: str | None = None
+    trust_remote_code: bool = False
+    trash_experts: int | None = Field(default=None, ge=1, description="None: as many as experts a token has")
+    trash_init_std: float = Field(default=0.02, ge=0)
+    seed: int = 0
+    dtype: Precision = Field(default="auto", description="of the model; auto: bf16 on CUDA, fp32 on a CPU")
+    full_checkpoint: bool = Field(default=False, description="write the whole model, too, not its gates alone")
+    tokens: Literal["all", "supervised"] = Field(default="all", description="that constraint and quality look at")
+    tolerance: float | None = Field(default=None, gt=0, description="of logits; None: by dtype")
+    constraint: ConstraintParams = ConstraintParams()
+    warmup: SelectorWarmupParams = SelectorWarmupParams()
+    score: SelectorScoreParams = SelectorScoreParams()
 
 
 class SelectionParams(Params):

@@ -12,7 +12,7 @@ REVISION = 1
 
 def fabricate_corpus(params: FabricateParams, machine: Machine) -> tuple[Finished, Finished]:
     """Write raw files with planted truth; the truth is a dataset of its own."""
-    settings = params.model_dump(mode="json", exclude={"model"})
+    settings = params.model_dump(mode="json", exclude={"model", "selector"})
     place = locate(machine.data_root / "01_raw", "fabricated", REVISION, settings, {})
     if place.finished() is None:
         require_build([place])
