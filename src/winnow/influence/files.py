@@ -1,7 +1,7 @@
 """Selected rows in the files that users of LESS know: `<target>/sorted.csv` and `<target>/top_p0.05.jsonl`."""
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +9,9 @@ import polars as pl
 
 from winnow.influence.ranking import Aggregate
 from winnow.params import BudgetParams
-from winnow.records.raw import to_json
+from winnow.records.chosen import messages_of, write_lines
 from winnow.selection.less import rank_by_influence
 
-BATCH_ROWS = 2000
 ALL = "all"
 
 
@@ -32,13 +31,13 @@ def write_selected(
     rankings = {ALL: rank_by_influence(scores, aggregate)}
     rankings |= {target: rank_by_influence(scores, aggregate, target) for target in targets if target != ALL}
     chosen = {target: choose(ranking)["example_id"].tolist() for target, ranking in rankings.items()}
-    messages = _messages(train, {example for ids in chosen.values() for example in ids})
+    messages = messages_of(train, {example for ids in chosen.values() for example in ids})
     for target, ranking in rankings.items():
         (folder / target).mkdir(parents=True, exist_ok=True)
         _write_sorted(folder / target / "sorted.csv", ranking)
         score = dict(zip(ranking["example_id"], ranking["score"], strict=True))
         lines = ({"id": example, "messages": messages[example], "score": score[example]} for example in chosen[target])
-        _write_lines(folder / target / name, lines)
+        write_lines(folder / target / name, lines)
     return {target: len(ids) for target, ids in chosen.items()}
 
 
@@ -49,14 +48,6 @@ def top_name(budget: BudgetParams) -> str:
     return f"top_num{budget.rows}.jsonl" if budget.rows is not None else f"top_tokens{budget.tokens}.jsonl"
 
 
-def _messages(train: pl.LazyFrame, wanted: set[str]) -> dict[str, list[dict[str, str]]]:
-    found: dict[str, list[dict[str, str]]] = {}
-    for batch in train.select("example_id", "messages").collect_batches(chunk_size=BATCH_ROWS):
-        chosen = batch.filter(pl.col("example_id").is_in(list(wanted)))
-        found.update(chosen.iter_rows())
-    return found
-
-
 def _write_sorted(path: Path, ranking: pd.DataFrame) -> None:
     """`file name, index, score`: the id is cut into its two parts."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -65,9 +56,3 @@ def _write_sorted(path: Path, ranking: pd.DataFrame) -> None:
         for example, score in zip(ranking["example_id"], ranking["score"], strict=True):
             name, _, row = example.rpartition(":")
             writer.writerow((name, row, f"{score:.6g}"))
-
-
-def _write_lines(path: Path, lines: Iterable[dict[str, object]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(to_json(line) + "\n")

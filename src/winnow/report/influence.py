@@ -8,14 +8,13 @@ import pandas as pd
 import polars as pl
 
 from winnow.report.canvas import blank, colors, drawn, styled
+from winnow.report.excerpts import both_ends, with_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 5
 MOST_POINTS = 3000
 MOST_TARGETS = 6
-EXCERPT = 300
 MOST_NAMES = 100
 MOST_ROWS = 50_000
 
@@ -116,20 +115,10 @@ def extreme_examples(ids: pl.Series, scores: Mapping[str, np.ndarray], train: pl
     rows = []
     for target, values in scores.items():
         order = np.argsort(-values, kind="stable")
-        places = [*range(min(SHOWN, len(order))), *range(max(SHOWN, len(order) - SHOWN), len(order))]
-        for place in places:
+        for place in both_ends(len(order)):
             row = int(order[place])
             rows.append({"target": target, "rank": place, "score": float(values[row]), "example_id": ids[row]})
-    table = pl.DataFrame(rows)
-    chosen = train.filter(pl.col("example_id").is_in(table["example_id"].unique().to_list()))
-    texts = chosen.select("example_id", "messages").collect().iter_rows()
-    found = {name: _excerpt(messages) for name, messages in texts}
-    return table.with_columns(text=pl.col("example_id").replace_strict(found, default="")).to_pandas()
-
-
-def _excerpt(messages: list[dict[str, str]]) -> str:
-    parts = [f"{message['role']}: {message['content']}" for message in messages]
-    return " | ".join(part if len(part) <= EXCERPT else part[:EXCERPT] + " ..." for part in parts)
+    return with_text(pl.DataFrame(rows), train)
 
 
 def _lengths(ids: pl.Series, lengths: pl.DataFrame) -> np.ndarray:
