@@ -7,13 +7,16 @@ from winnow.selection.length import rank_by_validation_length
 from winnow.selection.less import rank_by_influence
 from winnow.selection.repeats import repeats_of_chosen
 from winnow.selection.s2l import rank_by_clusters
+from winnow.selection.select_moe import rank_by_diverse_quality, rank_by_quality
 from winnow.selection.shares import rank_by_shares
 
 __all__ = [
     "rank_all",
     "rank_at_random",
     "rank_by_clusters",
+    "rank_by_diverse_quality",
     "rank_by_influence",
+    "rank_by_quality",
     "rank_by_shares",
     "rank_by_validation_length",
     "repeats_of_chosen",
