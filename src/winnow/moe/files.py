@@ -1,0 +1,16 @@
+"""Selected rows in the file that users of Select-MoE know: `selected_data.jsonl`."""
+
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+
+from winnow.records.chosen import messages_of, write_lines
+
+
+def write_selected(path: Path, ranking: pd.DataFrame, train: pl.LazyFrame, count: int) -> None:
+    """Write the ``count`` first rows of a ranking, best first: `id`, `messages` and `score`."""
+    best = ranking.sort_values("rank").head(count)
+    messages = messages_of(train, set(best["example_id"]))
+    pairs = zip(best["example_id"], best["score"], strict=True)
+    write_lines(path, ({"id": name, "messages": messages[name], "score": float(score)} for name, score in pairs))
