@@ -201,4 +201,4 @@ def _depth(layers: int) -> Any:
 def _whole() -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(integer=True)
+    return MaxNLocator(integer=True, min_n_ticks=1)
