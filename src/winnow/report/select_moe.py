@@ -108,7 +108,7 @@ def draw_layers(quality: pl.DataFrame) -> "Figure":
     short = shortened(subsets)
     with styled(short.values()) as text:
         height = 3 + (0.9 + 0.3 * len(subsets) if several else 0)
-        figure = blank(min(16, 5.5 + 0.28 * len(layers)), height)
+        figure = blank(min(16, max(8, 5.5 + 0.28 * len(layers))), height)
         ratios = (2.2, 0.3 * len(subsets) + 0.4) if several else (1,)
         panels = figure.subplots(len(ratios), 1, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
         _draw_means(panels[0], quality.select(layers).to_numpy().astype(float))
@@ -126,6 +126,7 @@ def _draw_means(axes: Any, values: np.ndarray) -> None:
     low, high = np.quantile(values, BAND, axis=0)
     color = colors(1)[0]
     axes.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0, label="middle 80 % of rows")
+    axes.vlines(places, low, high, color=color, alpha=0.3, linewidth=1)
     axes.plot(places, values.mean(axis=0), color=color, marker="o", markersize=3, label="mean of all rows")
     axes.set_ylabel("quality")
     axes.legend(fontsize="small")
