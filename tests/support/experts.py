@@ -27,12 +27,13 @@ KINDS = ("olmoe", "qwen3_moe", "mixtral")
 
 def tiny_experts(kind: str = "olmoe", dtype: torch.dtype = torch.float32, **more: Any) -> Any:
     torch.manual_seed(0)
+    shape = {**SHAPE, "num_local_experts" if kind == "mixtral" else "num_experts": 6, **more}
     made: Any = {
-        "olmoe": lambda: OlmoeForCausalLM(OlmoeConfig(**SHAPE, num_experts=6, **more)),
+        "olmoe": lambda: OlmoeForCausalLM(OlmoeConfig(**shape)),
         "qwen3_moe": lambda: Qwen3MoeForCausalLM(
-            Qwen3MoeConfig(**SHAPE, num_experts=6, moe_intermediate_size=24, head_dim=8, decoder_sparse_step=1, **more)
+            Qwen3MoeConfig(**{"moe_intermediate_size": 24, "head_dim": 8, "decoder_sparse_step": 1, **shape})
         ),
-        "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SHAPE, num_local_experts=6, **more)),
+        "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**shape)),
     }[kind]()
     # As they come, gates are nearly zero: all experts would be alike.
     for name, parameter in made.named_parameters():

@@ -2,6 +2,8 @@
 
 router.safetensors   `<router>.weight` [experts + trash, hidden] in float32, for each router
 select_moe.json      how they were made
+model-*.safetensors  with `select_moe.full_checkpoint`: every tensor of the base model, and the gates in place of its
+                     own; beside them config.json and the tokenizer
 """
 
 import hashlib
@@ -12,10 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from winnow.errors import BadInput, BadSetting, StaleOutput
+from winnow.moe.checkpoint import Checkpoint, base_checkpoint, gate_names, read_json
+from winnow.moe.full import Told, load_full, write_full
 from winnow.moe.router import TrashRouter, attach, find_routers
+from winnow.params import Precision, SelectMoeParams
+from winnow.records.tokenizer import model_name
+from winnow.stages import Finished, Work
+from winnow.training.model import load_model
 
 GATES = "router.safetensors"
 CONFIG = "select_moe.json"
@@ -32,6 +40,45 @@ class Conversion:
     seed: int
 
 
+def convert(work: Work, base: Finished, params: SelectMoeParams, device: str, tell: Told) -> dict[str, Any]:
+    """Write the gates of a base model with trash rows, and if wanted the whole model; return what a summary says."""
+    if (Path(model_name(base)) / CONFIG).exists():
+        raise BadInput(f"{model_name(base)} holds {CONFIG}: it is converted already. Name the untouched model.")
+    model = load_model(base, params.dtype, device)
+    gates, conversion = new_gates(model, params.trash_experts, params.trash_init_std, params.seed)
+    # In files the gates may have other names than in memory.
+    files = base_checkpoint(base) if params.full_checkpoint else None
+    names = gate_names(model, list(gates), files) if files else {}
+    routers = attach(model, gates)
+    summary = {
+        "pretrained": None,
+        "revision": None,
+        "trust_remote_code": bool(base.summary.get("trust_remote_code")),
+        "routers": {name: [router.experts, router.trash, router.weight.shape[1]] for name, router in routers.items()},
+        "trash_experts": conversion.trash_experts,
+        "top_k": own_top_k(routers),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "full_checkpoint": params.full_checkpoint,
+    }
+    dtype = model.dtype
+    # While files are copied, no more than one of them is in memory.
+    del model, routers
+    save_gates(work.path, gates, conversion)
+    if files:
+        write_full(work, base, files, {names[name]: gate for name, gate in gates.items()}, dtype, tell)
+    return summary
+
+
+def load_selector(
+    converted: Finished, base: Finished | None, precision: Precision, device: str
+) -> tuple[Any, dict[str, TrashRouter]]:
+    """A converted model and its routers: the base model's with other gates, or without one that of the full form."""
+    if base is None:
+        return load_full(converted, precision, device)
+    model = load_model(base, precision, device)
+    return model, widen(model, converted.path)
+
+
 def new_gates(
     model: Any, trash_experts: int | None, std: float, seed: int
 ) -> tuple[dict[str, torch.Tensor], Conversion]:
@@ -42,12 +89,18 @@ def new_gates(
             f"`select_moe.base` is a {type(model).__name__}, which has no router of experts. Name a mixture of "
             "experts, such as allenai/OLMoE-1B-7B-0125."
         )
-    count = trash_experts or int(next(iter(routers.values())).top_k)
+    count = trash_experts or own_top_k(routers)
     gates = {}
     for name, router in routers.items():
         weight = router.weight.detach().float().cpu()
         gates[name] = torch.cat([weight, std * trash_rows(name, seed, count, weight.shape[1])])
     return gates, Conversion(count, std, seed)
+
+
+def own_top_k(routers: Mapping[str, Any]) -> int:
+    """How many experts a token has: as many trash rows are added where nothing else is said."""
+    # What has none is no router that can be widened; `attach` says so, with its name.
+    return int(getattr(next(iter(routers.values())), "top_k", 1))
 
 
 def trash_rows(name: str, seed: int, count: int, hidden: int) -> torch.Tensor:
@@ -69,9 +122,21 @@ def save_gates(folder: Path, gates: Mapping[str, torch.Tensor], conversion: Conv
 def load_gates(folder: Path) -> tuple[Gates, Conversion]:
     """What `save_gates` wrote."""
     if not (folder / GATES).exists():
-        raise StaleOutput(f"{folder} holds no {GATES}: it is no converted model.")
-    gates = {name.removesuffix(WEIGHT): tensor for name, tensor in load_file(folder / GATES).items()}
-    return gates, Conversion(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        raise StaleOutput(f"{folder} holds no {GATES}: it is no converted model. Convert again.")
+    files = Checkpoint(folder, [GATES])
+    return {name.removesuffix(WEIGHT): files.tensor(name) for name in files.headers}, load_conversion(folder)
+
+
+def load_conversion(folder: Path) -> Conversion:
+    """How the gates in a folder were made."""
+    content = read_json(folder / CONFIG)
+    try:
+        return Conversion(**content)
+    except TypeError:
+        raise StaleOutput(
+            f"{folder / CONFIG} has the entries {sorted(content)}, and should have {sorted(Conversion.__annotations__)}"
+            ". Convert again."
+        ) from None
 
 
 def widen(model: Any, folder: Path) -> dict[str, TrashRouter]:

@@ -50,7 +50,9 @@ class TrashRouter(nn.Module):
         logits = torch.cat([real, torch.full_like(trash, -torch.inf) if self.disabled else trash], dim=1)
         if self.tell is not None:
             self.tell(logits)
-        weights, index = torch.softmax(logits, dim=-1, dtype=torch.float).topk(self.top_k, dim=-1)
+        # With columns of -inf a softmax may add up in another order, and differ in its last bits.
+        odds = torch.softmax(real if self.disabled else logits, dim=-1, dtype=torch.float)
+        weights, index = odds.topk(self.top_k, dim=-1)
         if self.renormalise:
             weights = weights / weights.sum(dim=-1, keepdim=True)
         thrown = index >= self.experts
@@ -90,9 +92,10 @@ def _widened(name: str, router: Any, weight: torch.Tensor) -> TrashRouter:
     experts, hidden = router.weight.shape
     if weight.shape[1] != hidden or len(weight) <= experts:
         raise BadInput(f"The gate for {name!r} has the shape {tuple(weight.shape)}; the router's is {experts, hidden}.")
+    top_k = int(getattr(router, "top_k", 0))
     for renormalise, in_float in product((False, True), repeat=2):
-        made = TrashRouter(weight.to(router.weight.device), experts, int(router.top_k), renormalise, in_float)
-        if _agree(router, made):
+        made = TrashRouter(weight.to(router.weight.device), experts, top_k, renormalise, in_float)
+        if top_k and _agree(router, made):
             return made
     raise BadInput(
         f"The router {name!r} ({type(router).__name__}) is no softmax over the products of its gate, taken top-k: it "
@@ -112,8 +115,13 @@ def _agree(router: Any, widened: TrashRouter) -> bool:
     scale = router.weight.float().square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
     probe = probe / scale.to(probe)
     was_training = router.training
-    found = router.eval()(probe)
-    router.train(was_training)
+    try:
+        found = router.eval()(probe)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        # It wants something else than hidden states, so it is another kind of router.
+        return False
+    finally:
+        router.train(was_training)
     if not isinstance(found, tuple) or len(found) != 3:
         return False
     _, weights, index = plain(probe)
