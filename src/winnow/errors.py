@@ -27,3 +27,7 @@ class WorkerFailed(WinnowError):
 
 class NothingToTrainOn(WinnowError):
     """A selection or split left no usable example."""
+
+
+class WrongConversion(WinnowError):
+    """A converted model is not what its base model and the settings make."""
