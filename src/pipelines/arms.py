@@ -41,6 +41,8 @@ _ARMS = (
     ArmSpec("length", "length", choice="validation_lengths"),
     ArmSpec("s2l", "s2l", choice="loss_clusters"),
     ArmSpec("less", "less", choice="all"),
+    ArmSpec("select_moe", "select_moe", choice="top"),
+    ArmSpec("select_moe_diverse", "select_moe", choice="diverse"),
     ArmSpec("pareto_balanced", "pareto", choice="balanced"),
     ArmSpec("pareto_knee", "pareto", choice="knee"),
     ArmSpec("pareto_conservative", "pareto", choice="conservative"),
@@ -87,6 +89,7 @@ SHOWN_WITH: dict[str, tuple[str, ...]] = {
     "s2l": ("clusters",),
     "less": ("influence",),
     "pareto": ("influence_matrix", "pareto"),
+    "select_moe": ("select_moe_verify", "select_moe_score"),
 }
 
 

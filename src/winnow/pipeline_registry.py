@@ -23,6 +23,7 @@ from pipelines import (
     pareto,
     report,
     rounds,
+    select_moe,
     split,
     targets,
     tokenize,
@@ -50,6 +51,7 @@ from winnow.params import (
     IngestParams,
     ModelParams,
     ParetoParams,
+    SelectMoeParams,
     StudyParams,
     TargetsParams,
     WarmupParams,
@@ -72,6 +74,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     warmups = {name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS}
     scoring = InfluenceParams.model_validate(given["influence"])
     shared |= _trajectory_stages(warmups) | _gradient_stages(warmups, scoring)
+    selector = SelectMoeParams.model_validate(given["select_moe"])
+    shared |= select_moe.create_pipelines(selector, fabricated="fabricate" in shared)
     arms = _arms(given, scoring, study)
     tails = {name: _tail(arm, split_name, reference_of(arm, study.rounds_by)) for name, arm in arms.items()}
     relative = ParetoParams.model_validate(given["pareto"]).mode == "relative"

@@ -26,6 +26,7 @@ STAGES: dict[str, type[models.Params]] = {
     "machine": models.Machine,
     "model": models.ModelParams,
     "pareto": models.ParetoParams,
+    "select_moe": models.SelectMoeParams,
     "selection": models.SelectionParams,
     "split": models.SplitParams,
     "study": models.StudyParams,

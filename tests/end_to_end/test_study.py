@@ -91,6 +91,29 @@ def test_mixtures_tell_what_they_were_predicted_to_gain_and_what_they_gained_in_
     assert (study.data / "08_reporting/round_2/influence_matrix/heatmap.png").stat().st_size > 1000
 
 
+def test_a_mixture_of_experts_selects_and_is_held_to_what_was_planted(study: Study):
+    arms = ("random", "select_moe", "select_moe_diverse")
+    study.kedro("run", "--pipelines", ",".join(arms), "--env", "test", "--params", "study.name=select_moe")
+    comparison = pd.read_csv(study.data / "08_reporting" / "comparison.csv")
+    assert set(comparison.arm) == set(arms)
+    mixes = {arm: pd.read_parquet(study.data / f"03_primary/arms/{arm}/training_mix.parquet") for arm in arms}
+    chosen = {arm: set(mix[mix.seed == 0].example_id) for arm, mix in mixes.items()}
+    assert len(set(map(frozenset, chosen.values()))) == len(arms)
+    (selected,) = study.data.glob("03_primary/select_moe_selected/*/selected_data.jsonl")
+    rows = [json.loads(line) for line in selected.read_text(encoding="utf-8").splitlines()]
+    assert {row["id"] for row in rows} == chosen["select_moe"]
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    separation = pd.read_csv(study.data / "08_reporting" / "selector_separation.csv")
+    assert {"wrong", "off_topic"} <= set(separation.kind)
+    for figure in ("quality", "layers", "trash"):
+        assert (study.data / "08_reporting" / "figures" / f"selector_{figure}.png").stat().st_size > 1000
+    client = MlflowClient(study.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("select_moe").experiment_id])
+    (parent,) = (run for run in runs if run.data.tags["winnow.kind"] == "study")
+    assert "select_moe/auc/wrong" in parent.data.metrics
+    assert "select_moe/loss/trash_mass/layer_0" in parent.data.metrics
+
+
 def test_the_mix_is_exported_row_by_row(study: Study):
     study.kedro("export", "random", "--to", "llamafactory", "--env", "test")
     (file,) = study.data.glob("08_reporting/export/random-llamafactory/train.jsonl")

@@ -33,3 +33,14 @@ def fabricate_base_model(params: FabricateParams, machine: Machine) -> Finished:
         task = {"params": params.model_dump(mode="json")}
         launch_missing("fabricate", task, {"base": place}, machine.one_process())
     return Finished.open(place.folder)
+
+
+def fabricate_selector(params: FabricateParams, machine: Machine) -> Finished:
+    """Train the tiny mixture of experts in a worker, on the same text."""
+    settings = params.model_dump(mode="json", include={"seed", "facts", "selector"})
+    place = locate(machine.data_root / "06_models", "base", REVISION, settings, {})
+    if place.finished() is None:
+        require_build([place])
+        task = {"params": params.model_dump(mode="json")}
+        launch_missing("fabricate", task, {"selector": place}, machine.one_process())
+    return Finished.open(place.folder)

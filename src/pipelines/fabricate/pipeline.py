@@ -15,3 +15,8 @@ def create_pipeline() -> Pipeline:
 def create_base_model_pipeline() -> Pipeline:
     """The base model of the demo."""
     return pipeline([Node(nodes.fabricate_base_model, _INPUTS, "base_model", name="fabricate_base_model")])
+
+
+def create_selector_pipeline() -> Pipeline:
+    """The mixture of experts of the demo."""
+    return pipeline([Node(nodes.fabricate_selector, _INPUTS, "selector_base_model", name="fabricate_selector")])

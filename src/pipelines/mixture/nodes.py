@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.influence.nodes import read_scores
 from winnow.errors import BadSetting
+from winnow.moe.files import read_pooled
 from winnow.params import (
     ArmParams,
     BudgetParams,
@@ -18,6 +19,7 @@ from winnow.params import (
     IngestParams,
     Machine,
     SelectionParams,
+    SelectMoeParams,
 )
 from winnow.records.tokens import TokenTable
 from winnow.records.tree import write_repeated
@@ -25,7 +27,9 @@ from winnow.selection import (
     rank_all,
     rank_at_random,
     rank_by_clusters,
+    rank_by_diverse_quality,
     rank_by_influence,
+    rank_by_quality,
     rank_by_shares,
     rank_by_validation_length,
     repeats_of_chosen,
@@ -74,6 +78,25 @@ def weigh_less(target: str) -> Callable[..., pd.DataFrame]:
         return _per_seed(arm, lambda _: ranking)
 
     return weigh_by_influence
+
+
+def weigh_select_moe(choice: str) -> Callable[..., pd.DataFrame]:
+    """A node function that ranks by a selector's quality, the best first or in turn from groups that are alike."""
+
+    def weigh_by_quality(
+        tokens: Finished, quality: Finished, settings: SelectMoeParams, arm: ArmParams
+    ) -> pd.DataFrame:
+        usable = tokens.scan("lengths").filter(pl.col("split") == "train").select("example_id").collect()
+        table = quality.scan("quality").with_row_index("place").collect()
+        table = table.join(usable, on="example_id", maintain_order="left")
+        if choice == "top":
+            ranking = rank_by_quality(table)
+        else:
+            pooled = read_pooled(quality.path)[table["place"].to_numpy()]
+            ranking = rank_by_diverse_quality(table, pooled, settings.score.clusters, settings.score.seed)
+        return _per_seed(arm, lambda _: ranking)
+
+    return weigh_by_quality
 
 
 def weigh_mixture(strategy: str) -> Callable[..., pd.DataFrame]:

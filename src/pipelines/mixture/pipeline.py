@@ -15,6 +15,7 @@ _WEIGH: dict[str, tuple[Callable[[str], Weigh], list[str]]] = {
     "random": (lambda _: nodes.weigh_random, ["tokens"]),
     "length": (lambda _: nodes.weigh_length, ["tokens"]),
     "s2l": (lambda _: nodes.weigh_s2l, ["tokens", "clusters", "params:clusters", "params:budget"]),
+    "select_moe": (nodes.weigh_select_moe, ["tokens", "selector_quality", "params:select_moe"]),
     "less": (nodes.weigh_less, ["tokens", "scores", "params:influence"]),
 }
 

@@ -1,1 +1,3 @@
-"""Select-MoE: data selected by what the routers of a mixture of experts throw away."""
+from pipelines.select_moe.pipeline import create_pipelines
+
+__all__ = ["create_pipelines"]

@@ -74,19 +74,19 @@ def warm_up(
         "params": params.model_dump(mode="json", by_alias=True),
         "base_model": str(base_model.path),
         "tokens": str(tokens.path),
-        "rows": {} if params.folder else mix or _drawn(tokens, params),
+        "rows": {} if params.folder else mix or drawn(tokens, params.share, params.seed),
     }
     launch_missing("warmup", task, {"warmup": place}, machine)
     return Finished.open(place.folder)
 
 
-def _drawn(tokens: Finished, params: WarmupParams) -> dict[str, int]:
+def drawn(tokens: Finished, share: float, seed: int) -> dict[str, int]:
     """The share of the train split, decided by ids and seed."""
     train = tokens.scan("lengths").filter(pl.col("split") == "train").select("example_id").collect()
     ids = train["example_id"].sort()
-    count = max(1, round(params.share * len(ids)))
-    drawn = ids.gather(np.random.default_rng(params.seed).permutation(len(ids))[:count])
-    return dict.fromkeys(drawn.sort().to_list(), 1)
+    count = max(1, round(share * len(ids)))
+    chosen = ids.gather(np.random.default_rng(seed).permutation(len(ids))[:count])
+    return dict.fromkeys(chosen.sort().to_list(), 1)
 
 
 def _fingerprint_of_checkpoints(params: WarmupParams) -> str:

@@ -1,21 +1,29 @@
-"""A tiny Qwen2 model, trained from scratch on plain text.
+"""Tiny models, trained from scratch on plain text: a Qwen2, and a mixture of experts in the OLMoE architecture.
 
-It has read of the skills, with mistakes among the lines, and never with the chat template's marks: whose turn it is,
-what to answer to a question in new words, and when to stop, is left for fine-tuning to teach. It is trained on the CPU,
-to be reproducible.
+They have read of the skills, with mistakes among the lines, and never with the chat template's marks: whose turn it is,
+what to answer to a question in new words, and when to stop, is left for fine-tuning to teach. They are trained on the
+CPU, to be reproducible.
 """
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    OlmoeConfig,
+    OlmoeForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from winnow.fabricate.text import PlainText
 from winnow.fabricate.tokenizer import make_tokenizer
-from winnow.params import FabricatedModel, FabricateParams
+from winnow.params import FabricatedModel, FabricatedSelector, FabricateParams
 from winnow.stages import Work
 
 CHECKPOINTS = 5
@@ -23,8 +31,13 @@ REPORT_EVERY = 10
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def train_base_model(work: Work, params: FabricateParams, report: Callable[..., None]) -> int:
-    """Train, with checkpoints to resume from; leave files that `from_pretrained` reads; return the model's size."""
+def train_base_model(
+    work: Work, params: FabricateParams, report: Callable[..., None], curve: str = "fabricate/loss"
+) -> int:
+    """Train what ``params.model`` describes, with checkpoints to resume from; return the model's size.
+
+    The files it leaves are those that `from_pretrained` reads.
+    """
     torch.manual_seed(params.seed)
     tokenizer = make_tokenizer()
     model = make_model(params.model, tokenizer)
@@ -38,7 +51,7 @@ def train_base_model(work: Work, params: FabricateParams, report: Callable[..., 
         loss = _train_step(model, optimizer, text.batch(step), _lr(step, params.model))
         done = step + 1
         if done % REPORT_EVERY == 0 or done == params.model.steps:
-            report(done=done, total=params.model.steps, unit="steps", step=done, metrics={"fabricate/loss": loss})
+            report(done=done, total=params.model.steps, unit="steps", step=done, metrics={curve: loss})
         if done in stops:
             work.commit(_checkpoint_name(done), partial(save_file, _state(model, optimizer)))
     _save(model, tokenizer, work.path)
@@ -47,23 +60,24 @@ def train_base_model(work: Work, params: FabricateParams, report: Callable[..., 
     return int(sum(parameter.numel() for parameter in model.parameters()))
 
 
-def make_model(params: FabricatedModel, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """An untrained model in the Qwen2 architecture."""
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=params.hidden,
-            intermediate_size=3 * params.hidden,
-            num_hidden_layers=params.layers,
-            num_attention_heads=params.heads,
-            num_key_value_heads=params.heads,
-            max_position_embeddings=tokenizer.model_max_length,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
-    )
+def make_model(params: FabricatedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """An untrained model, with experts where it has some."""
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": params.hidden,
+        "num_hidden_layers": params.layers,
+        "num_attention_heads": params.heads,
+        "num_key_value_heads": params.heads,
+        "max_position_embeddings": tokenizer.model_max_length,
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    if isinstance(params, FabricatedSelector):
+        experts = {"num_experts": params.experts, "num_experts_per_tok": params.top_k}
+        return OlmoeForCausalLM(OlmoeConfig(**shape, **experts, intermediate_size=params.hidden))
+    return Qwen2ForCausalLM(Qwen2Config(**shape, intermediate_size=3 * params.hidden))
 
 
 def _checkpoint_steps(steps: int) -> list[int]:
@@ -79,7 +93,7 @@ def _lr(step: int, params: FabricatedModel) -> float:
     return params.lr * min((step + 1) * 20 / params.steps, 1.0, 0.05 + 0.95 * (1 - step / params.steps))
 
 
-def _train_step(model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, batch: torch.Tensor, lr: float) -> float:
+def _train_step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: torch.Tensor, lr: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = lr
     logits = model(input_ids=batch[:, :-1], use_cache=False).logits
@@ -91,7 +105,7 @@ def _train_step(model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, batch
     return float(loss.detach())
 
 
-def _state(model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _state(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     state = {}
     for name, parameter in model.named_parameters():
         state[name] = parameter.detach()
@@ -100,7 +114,7 @@ def _state(model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer) -> dict[st
     return state
 
 
-def _restore(model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, file: Path) -> None:
+def _restore(model: PreTrainedModel, optimizer: torch.optim.Optimizer, file: Path) -> None:
     state = load_file(file)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -108,6 +122,6 @@ def _restore(model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, file: Pa
             optimizer.state[parameter] = {moment: state[f"{moment}.{name}"] for moment in MOMENTS}
 
 
-def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -33,3 +33,12 @@ def constrained_mass(logits: torch.Tensor, experts: int, top_k: int, params: Con
         return odds[:, experts:].sum(dim=-1)
     weights, index = odds.topk(top_k, dim=-1)
     return (weights * (index >= experts)).sum(dim=-1)
+
+
+def least_mass(params: ConstraintParams) -> float:
+    """The trash mass at which the constraint is least; at the edges where it has no minimum between them."""
+    alpha, beta = params.alpha, params.beta
+    if params.kind == "ratio":
+        return max(0.0, beta - 1) / (max(0.0, beta - 1) + alpha)
+    up, down = max(0.0, alpha - 1), max(0.0, beta - 1)
+    return 0.5 if up + down == 0 else up / (up + down)

@@ -26,15 +26,28 @@ from winnow.training.recorder import Recorder, join_recorded
 HISTORY = "history.parquet"
 COST = "cost.json"
 CLOCK = "seconds.json"
+# What a model says of a step besides its loss.
+TOLD = "told"
 
 
 class _OrderedTrainer(Trainer):
     """Trains the rows in the order they are given: the order is planned before, for every number of processes."""
 
     recorder: Recorder | None = None
+    # The field for a model whose loss is over all tokens, not the supervised ones alone.
+    count_tokens_as: str | None = None
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
+        samples, supervised = super().get_batch_samples(*arguments)
+        if self.count_tokens_as is not None:
+            own = sum((batch["attention_mask"].sum() for batch in samples), torch.zeros((), dtype=torch.long))
+            total = self.accelerator.gather(own.to(self.args.device)).sum()
+            for batch in samples:
+                batch[self.count_tokens_as] = total
+        return samples, supervised
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **options: Any) -> Any:
         example_ids = inputs.pop("example_ids")
@@ -50,6 +63,7 @@ class _Course(TrainerCallback):
 
     def __init__(self, plan: "Plan", report: Callable[..., None], recorder: Recorder | None) -> None:
         self.recorder = recorder
+        self.told = plan.told
         self.curve = plan.curve or f"finetune/loss/seed_{plan.seed}"
         self.total = plan.steps
         self.planned = plan.saved_steps
@@ -74,6 +88,10 @@ class _Course(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "loss" in logs:
             metrics = {self.curve: float(logs["loss"])}
+            if self.told is not None:
+                # In the trainer's own log they survive a kill with the checkpoint.
+                state.log_history[-1][TOLD] = told = self.told()
+                metrics |= {f"{self.curve}/{name}": value for name, value in told.items()}
             self.report(done=state.global_step, total=self.total, unit="steps", step=state.global_step, metrics=metrics)
 
 
@@ -93,6 +111,8 @@ class Plan:
     moments: bool = True
     record: bool = False
     curve: str = ""
+    told: Callable[[], dict[str, float]] | None = None
+    count_tokens_as: str | None = None
 
     @property
     def steps(self) -> int:
@@ -123,6 +143,7 @@ def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None
         callbacks=[course],
     )
     trainer.recorder = recorder
+    trainer.count_tokens_as = plan.count_tokens_as
     trainer.remove_callback(PrinterCallback)
     last = _last_checkpoint(plan.folder)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -196,7 +217,10 @@ def _write_history(log: list[dict[str, Any]], path: Path) -> None:
     rows = [entry for entry in log if "loss" in entry]
     columns = {"step": "step", "loss": "loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
     scratch = path.with_suffix(".writing")
-    pd.DataFrame(rows)[list(columns)].rename(columns=columns).to_parquet(scratch, index=False)
+    table = pd.DataFrame(rows)[list(columns)].rename(columns=columns)
+    told = pd.DataFrame([entry.get(TOLD, {}) for entry in rows])
+    # A resumed log has its names in another order.
+    pd.concat([table, told.sort_index(axis=1)], axis=1).to_parquet(scratch, index=False)
     scratch.replace(path)
 
 

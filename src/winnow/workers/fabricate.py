@@ -1,4 +1,4 @@
-"""Worker: train the tiny base model."""
+"""Worker: train the tiny base model, or the tiny mixture of experts."""
 
 import time
 from typing import Any
@@ -13,8 +13,13 @@ def work(worker: Worker) -> dict[str, Any]:
     """Train it, and seal the model's folder."""
     start = time.monotonic()
     params = FabricateParams.model_validate(worker.job.task["params"])
-    target = Work(worker.job.places["base"])
-    parameters = train_base_model(target, params, worker.report)
+    ((kind, place),) = worker.job.places.items()
+    target = Work(place)
+    if kind == "selector":
+        params, curve = params.model_copy(update={"model": params.selector}), "fabricate/selector_loss"
+    else:
+        curve = "fabricate/loss"
+    parameters = train_base_model(target, params, worker.report, curve)
     cost = {"seconds": time.monotonic() - start, "peak_memory_gb": peak_memory_gb()}
     summary = {"pretrained": None, "revision": None, "trust_remote_code": False, "parameters": parameters}
     target.finish(summary, cost)
