@@ -71,7 +71,11 @@ def base_checkpoint(base: Finished) -> Checkpoint:
 def companions(base: Finished) -> list[Path]:
     """The files of a base model's tokenizer, of its generation, and of its own code."""
     config = _found(base, MODEL_CONFIG)
-    options: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}
+    # They need not be there; what is not in the cache may not be found without a network either.
+    options: dict[str, Any] = {
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+    }
     found = [
         cached_file(model_name(base), name, revision=base.summary.get("revision"), **options) for name in COMPANIONS
     ]
@@ -106,10 +110,12 @@ def gate_names(model: Any, routers: list[str], files: Checkpoint) -> dict[str, s
     """The name that each router's gate has in files, where modules may be called otherwise than in memory."""
     names = {}
     for router in routers:
-        (names[router],) = revert_weight_conversion(model, {f"{router}.weight": torch.empty(0)})
+        own = f"{router}.weight"
+        (converted,) = revert_weight_conversion(model, {own: torch.empty(0)})
+        names[router] = converted if converted in files.headers else own
         if names[router] not in files.headers:
             raise BadInput(
-                f"The files in {files.folder} have no tensor {names[router]!r}, which should be the gate of "
+                f"The files in {files.folder} have no tensor {converted!r}, which should be the gate of "
                 f"{router!r}. Load the model with transformers, save it anew with `save_pretrained`, and name that "
                 "folder."
             )

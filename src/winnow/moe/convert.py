@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 
 from winnow.errors import BadInput, BadSetting, StaleOutput
 from winnow.moe.checkpoint import Checkpoint, base_checkpoint, gate_names, read_json
-from winnow.moe.full import Told, load_full, write_full
+from winnow.moe.full import Told, dtype_name, load_full, write_full
 from winnow.moe.router import TrashRouter, attach, find_routers
 from winnow.params import Precision, SelectMoeParams
 from winnow.records.tokenizer import model_name
 from winnow.stages import Finished, Work
-from winnow.training.model import load_model
+from winnow.training.model import dtype_of, load_model
 
 GATES = "router.safetensors"
 CONFIG = "select_moe.json"
@@ -38,6 +38,8 @@ class Conversion:
     trash_experts: int
     trash_init_std: float
     seed: int
+    # Of the model whose gates they were: rows of experts have no more bits than it had.
+    dtype: str = "float32"
 
 
 def convert(work: Work, base: Finished, params: SelectMoeParams, device: str, tell: Told) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def convert(work: Work, base: Finished, params: SelectMoeParams, device: str, te
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "full_checkpoint": params.full_checkpoint,
     }
-    dtype = model.dtype
+    dtype = dtype_of(params.dtype, device)
     # While files are copied, no more than one of them is in memory.
     del model, routers
     save_gates(work.path, gates, conversion)
@@ -94,7 +96,7 @@ def new_gates(
     for name, router in routers.items():
         weight = router.weight.detach().float().cpu()
         gates[name] = torch.cat([weight, std * trash_rows(name, seed, count, weight.shape[1])])
-    return gates, Conversion(count, std, seed)
+    return gates, Conversion(count, std, seed, dtype_name(next(iter(routers.values())).weight.dtype))
 
 
 def own_top_k(routers: Mapping[str, Any]) -> int:

@@ -48,7 +48,12 @@ def full_config(files: Checkpoint, dtype: torch.dtype) -> dict[str, Any]:
     """The base model's configuration with another dtype: the experts stay as many as they are."""
     config = read_json(files.folder / MODEL_CONFIG)
     config.pop("torch_dtype", None)
-    return {**config, "dtype": str(dtype).removeprefix("torch.")}
+    return {**config, "dtype": dtype_name(dtype)}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As configurations have it."""
+    return str(dtype).removeprefix("torch.")
 
 
 def cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -40,7 +40,9 @@ def compare_logits(
 
 def _logits(model: Any, kind: str) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(model.config.vocab_size, (ROWS, LENGTH), generator=generator).to(model.device)
+    tokens = torch.randint(model.config.get_text_config().vocab_size, (ROWS, LENGTH), generator=generator).to(
+        model.device
+    )
     model.set_experts_implementation(kind)
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits

@@ -23,7 +23,7 @@ from winnow.moe.checkpoint import (
     same_bits,
 )
 from winnow.moe.convert import CONFIG, GATES, WEIGHT, Conversion, load_conversion, own_top_k, trash_rows, widen
-from winnow.moe.full import cast, full_config, load_full
+from winnow.moe.full import cast, dtype_name, full_config, load_full
 from winnow.moe.logits import all_logits, compare_logits
 from winnow.moe.router import find_routers
 from winnow.params import SelectMoeParams
@@ -79,31 +79,28 @@ def verify(base: Finished, converted: Finished, params: SelectMoeParams, device:
     model = load_model(base, params.dtype, device)
     dtype = dtype_of(params.dtype, device)
     routers = find_routers(model)
-    expected = Conversion(params.trash_experts or own_top_k(routers), params.trash_init_std, params.seed)
+    count = params.trash_experts or own_top_k(routers)
+    expected = Conversion(count, params.trash_init_std, params.seed, dtype_name(dtype))
     originals = base_checkpoint(base)
     names = gate_names(model, list(routers), originals)
-    checks = [_settings(converted, expected)]
     gates = Checkpoint(converted.path, [GATES])
-    checks += _names("gates", set(gates.headers), {name + WEIGHT for name in routers})
-    for name in routers:
-        if name + WEIGHT in gates.headers:
-            checks += _gate(name, gates.tensor(name + WEIGHT), cast(originals.tensor(names[name]), dtype), expected)
+    checks = [_settings(converted, expected), *_gates(gates, originals, names, expected, dtype)]
     if params.full_checkpoint:
-        wide = {names[name]: name + WEIGHT for name in routers}
         checks += _files(base, converted, originals, dtype)
-        checks += _tensors(Checkpoint(converted.path), originals, gates, wide, dtype)
+        checks += _tensors(Checkpoint(converted.path), originals, gates, names, dtype)
     else:
         checks.append(Check("tensors", "untouched", str(len(originals.headers) - len(names)), "", True, "by the base"))
-    if all(check.ok for check in checks):
-        before = all_logits(model)
-        if params.full_checkpoint:
-            # Two models would take twice the memory.
-            del model, routers
-            selector, widened = load_full(converted, params.dtype, device)
-        else:
-            selector, widened = model, widen(model, converted.path)
-        checks += [Check("logits", *found) for found in compare_logits(before, selector, widened, params.tolerance)]
-    return Report(checks)
+    if not all(check.ok for check in checks):
+        return Report(checks)
+    before = all_logits(model)
+    if params.full_checkpoint:
+        # Two models would take twice the memory.
+        del model, routers
+        selector, widened = load_full(converted, params.dtype, device)
+    else:
+        selector, widened = model, widen(model, converted.path)
+    compared = compare_logits(before, selector, widened, params.tolerance)
+    return Report(checks + [Check("logits", *found) for found in compared])
 
 
 def _settings(converted: Finished, expected: Conversion) -> Check:
@@ -114,9 +111,19 @@ def _settings(converted: Finished, expected: Conversion) -> Check:
 def _names(check: str, found: set[str], expected: set[str]) -> Iterator[Check]:
     """The tensors that are missing, and those that should not be there."""
     for name in sorted(expected - found):
-        yield Check(check, name, "missing", "a tensor", False)
+        yield Check(check, name, "missing", "a tensor", False, "missing")
     for name in sorted(found - expected):
         yield Check(check, name, "a tensor", "none", False, "added")
+
+
+def _gates(
+    gates: Checkpoint, originals: Checkpoint, names: Mapping[str, str], expected: Conversion, dtype: torch.dtype
+) -> Iterator[Check]:
+    """The file of gates beside the base model's own, whose names in its files are given."""
+    yield from _names("gates", set(gates.headers), {name + WEIGHT for name in names})
+    for name, original in names.items():
+        if name + WEIGHT in gates.headers:
+            yield from _gate(name, gates.tensor(name + WEIGHT), cast(originals.tensor(original), dtype), expected)
 
 
 def _gate(name: str, gate: torch.Tensor, base: torch.Tensor, expected: Conversion) -> Iterator[Check]:
@@ -169,30 +176,35 @@ def _files(base: Finished, converted: Finished, originals: Checkpoint, dtype: to
 
 
 def _tensors(
-    found: Checkpoint, originals: Checkpoint, gates: Checkpoint, wide: Mapping[str, str], dtype: torch.dtype
+    found: Checkpoint, originals: Checkpoint, gates: Checkpoint, names: Mapping[str, str], dtype: torch.dtype
 ) -> Iterator[Check]:
     """Each tensor of a full checkpoint beside that of the base, or beside the gate in the gates' own file."""
-    yield from _names("tensors", set(found.headers), set(originals.headers))
+    odd = list(_names("tensors", set(found.headers), set(originals.headers)))
+    wide = {original: name + WEIGHT for name, original in names.items()}
+    identical = 0
+    for name in sorted(set(found.headers) & set(originals.headers)):
+        if wide.get(name, "") in gates.headers:
+            expected = gates.tensor(wide[name])
+        else:
+            expected = cast(originals.tensor(name), dtype)
+        tensor = found.tensor(name)
+        if same_bits(tensor, expected):
+            identical += name not in wide
+        else:
+            odd.append(_changed(name, tensor, expected))
+    yield from odd
+    for note in ("missing", "added", "changed"):
+        count = sum(check.note == note for check in odd)
+        yield Check("tensors", note, str(count), "0", not count)
+    yield Check("tensors", "identical", str(identical), str(len(originals.headers) - len(wide)), True, "but the gates")
+    yield from _index(found)
+
+
+def _index(found: Checkpoint) -> Iterator[Check]:
     listed = read_json(found.folder / INDEX).get("weight_map", {})
     for name in sorted(set(listed) ^ set(found.headers)):
         there = name in found.headers
         yield Check(f"entry in {INDEX}", name, "none" if there else "a file", "a file" if there else "none", False)
-    identical = 0
-    for name in sorted(set(found.headers) & set(originals.headers)):
-        gate = wide.get(name)
-        if gate is None:
-            expected = cast(originals.tensor(name), dtype)
-        elif gate in gates.headers:
-            expected = gates.tensor(gate)
-        else:
-            continue
-        tensor = found.tensor(name)
-        if same_bits(tensor, expected):
-            identical += gate is None
-        else:
-            yield _changed(name, tensor, expected)
-    plain = len(originals.headers) - len(wide)
-    yield Check("tensors", "identical", str(identical), str(plain), identical == plain, "beside the gates")
 
 
 def _changed(name: str, found: torch.Tensor, expected: torch.Tensor) -> Check:

@@ -1,5 +1,9 @@
 """A conversion gives back the base model's tensors bit for bit, and the same trash rows each time."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from winnow.errors import BadInput, BadSetting, StaleOutput
 from winnow.moe import full
 from winnow.moe.convert import CONFIG, GATES, load_conversion, load_gates, load_selector, new_gates, trash_rows, widen
 from winnow.moe.router import attach, find_routers
+from winnow.moe.verify import verify
 from winnow.params import SelectMoeParams
 
 FULL = SelectMoeParams(full_checkpoint=True, dtype="fp32")
@@ -49,6 +54,63 @@ def test_a_full_checkpoint_is_written_in_files_of_limited_size(tmp_path: Path, m
     assert len(files) > 3
     assert all(path.stat().st_size < 25_000 for path in files)
     load_selector(result, None, "fp32", "cpu")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_base_saved_as_it_is_in_memory_converts_too(tmp_path: Path, kind: str):
+    """Experts fused, and modules under transformers' own names."""
+    base = saved_base(tmp_path, kind)
+    model = tiny_experts(kind)
+    for file in base.path.glob("model*"):
+        file.unlink()
+    model.save_pretrained(base.path, save_original_format=False)
+    result = converted(tmp_path, base, FULL)
+    assert not verify(base, result, FULL, "cpu").failures
+    alone, _ = load_selector(result, None, "fp32", "cpu")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(alone.state_dict()[name][: len(tensor)], tensor)
+
+
+def test_layers_without_experts_stay_as_they_are(tmp_path: Path):
+    base = saved_base(tmp_path, "qwen3_moe", decoder_sparse_step=2, num_hidden_layers=4)
+    result = converted(tmp_path, base, FULL)
+    assert list(result.summary["routers"]) == ["model.layers.1.mlp.gate", "model.layers.3.mlp.gate"]
+    assert not verify(base, result, FULL, "cpu").failures
+
+
+HUB = """
+import sys
+from pathlib import Path
+from support.converted import converted
+from winnow.moe.verify import verify
+from winnow.params import ModelParams, SelectMoeParams
+from winnow.pretrained import record_pretrained
+
+root = Path(sys.argv[1])
+base = record_pretrained(ModelParams(base="someone/experts"), root)
+for full in (False, True):
+    params = SelectMoeParams(dtype="fp32", full_checkpoint=full)
+    result = converted(root, base, params)
+    verify(base, result, params, "cpu").require(result)
+    print(full, (result.path / "tokenizer.json").exists())
+"""
+
+
+def test_a_model_in_the_cache_of_a_hub_converts_without_a_network(tmp_path: Path):
+    snapshot = tmp_path / "hub/models--someone--experts/snapshots" / ("0" * 40)
+    shutil.copytree(saved_base(tmp_path).path, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("0" * 40)
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", HUB, str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.stdout.split() == ["False", "False", "True", "True"], done.stderr
 
 
 def test_transformers_does_not_take_a_full_checkpoint_for_a_plain_model(tmp_path: Path):

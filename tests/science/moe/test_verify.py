@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -54,6 +55,7 @@ def test_the_table_has_a_row_for_each_check(tmp_path: Path):
     assert table.columns == ["check", "name", "value", "expected", "ok", "note"]
     assert table.height == len(report.checks)
     assert table["ok"].all()
+    assert set(table.filter(pl.col("name").is_in(["missing", "changed", "added"]))["value"]) == {"0"}
     identical = table.filter(name="identical").row(0, named=True)
     assert identical["value"] == identical["expected"] == str(len(Checkpoint(saved_base(tmp_path).path).headers) - 2)
 
@@ -175,6 +177,25 @@ IN_MODEL = {
 }
 
 
+def test_all_that_fails_is_in_the_table(tmp_path: Path):
+    base = saved_base(tmp_path)
+    result = converted(tmp_path, base, FULL)
+    (file,) = result.path.glob(MODEL)
+    tensors = load_file(file)
+    del tensors["model.norm.weight"]
+    tensors[EXPERT][0] = tensors["lm_head.weight"][0] = 1
+    save_file({**tensors, "more": torch.ones(1)}, file, metadata={"format": "pt"})
+    table = verify(base, result, FULL, "cpu").table()
+    assert dict(table.filter(check="tensors").select("name", "value").iter_rows())["changed"] == "2"
+    odd = table.filter(~pl.col("ok")).filter(pl.col("note") != "")
+    assert set(odd.select("name", "note").iter_rows()) == {
+        ("model.norm.weight", "missing"),
+        ("more", "added"),
+        ("lm_head.weight", "changed"),
+        (EXPERT, "changed"),
+    }
+
+
 @pytest.fixture(scope="module")
 def faithful(tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, dict[bool, Finished]]:
     folder = tmp_path_factory.mktemp("faithful")
@@ -226,7 +247,7 @@ def test_gates_of_another_base_model_fail(tmp_path: Path):
 def test_other_settings_than_those_of_the_conversion_fail(tmp_path: Path):
     base = saved_base(tmp_path)
     result = converted(tmp_path, base, DELTA)
-    for other in ({"seed": 5}, {"trash_init_std": 0.5}, {"trash_experts": 1}):
+    for other in ({"seed": 5}, {"trash_init_std": 0.5}, {"trash_experts": 1}, {"dtype": "bf16"}):
         with pytest.raises(WrongConversion, match=r"settings of 'select_moe\.json'"):
             verify(base, result, DELTA.model_copy(update=other), "cpu").require(result)
 
@@ -254,7 +275,11 @@ def test_logits_beyond_the_tolerance_fail_and_nan_always_does():
             super().__init__()
             self.logits = logits
             self.device = "cpu"
-            self.config = type("Config", (), {"_experts_implementation": "eager", "vocab_size": 4})()
+            self.config = type(
+                "Config",
+                (),
+                {"_experts_implementation": "eager", "get_text_config": lambda self: self, "vocab_size": 4},
+            )()
 
         def set_experts_implementation(self, kind: str) -> None:
             """Take any."""
