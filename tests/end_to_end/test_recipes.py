@@ -12,7 +12,9 @@ import yaml
 from support.study import PROJECT, Study
 from support.tiny import untrained_model
 from winnow.fabricate import SUBSETS, write_corpus
-from winnow.params import FabricateParams
+from winnow.fabricate.base_model import make_model
+from winnow.fabricate.tokenizer import make_tokenizer
+from winnow.params import FabricatedSelector, FabricateParams
 from winnow.stages import Work, locate
 
 
@@ -158,3 +160,38 @@ def test_less_runs_from_its_data_and_targets_to_a_comparison(home: Path, corpus:
     diagnostics = pd.read_csv(study.data / "08_reporting" / "influence_diagnostics.csv")
     assert diagnostics.measure.str.startswith("momentum share").sum() == 4
     assert set(pd.read_csv(study.data / "08_reporting" / "influence_examples.csv").target) == {"mmlu", "tydiqa", "bbh"}
+
+
+def test_select_moe_runs_from_its_data_to_a_comparison(home: Path, corpus: Path):
+    recipe = yaml.safe_load((PROJECT / "recipes" / "select_moe.yml").read_text(encoding="utf-8"))
+    params = recipe["run"]["params"]
+    assert params["select_moe"]["base"] == "allenai/OLMoE-1B-7B-0125"
+    assert params["select_moe"]["constraint"]["weight"] == 0.01
+    selector = home / "selector"
+    tokenizer = make_tokenizer()
+    make_model(FabricatedSelector(hidden=16, layers=2, heads=2, experts=4, top_k=2), tokenizer).save_pretrained(
+        selector
+    )
+    tokenizer.save_pretrained(selector)
+    params["select_moe"].update(base=str(selector), dtype="fp32")
+    params["ingest"]["folder"] = str(corpus)
+    params["model"]["base"] = str(untrained_model(home / "moe_target").path)
+    params["finetune"].update(batch=8, epochs=1)
+    params["split"].update(validation_share=0.05, held_out_share=0.05)
+    params["machine"]["micro_batch"] = 4
+    params["arms"] = {name: {"seeds": 2} for name in params["arms"]}
+    (home / "select_moe.yml").write_text(yaml.safe_dump(recipe))
+    study = Study(home / "moe_study")
+    study.folder.mkdir()
+    study.kedro("run", "--config", str(home / "select_moe.yml"), "--env", "test")
+
+    comparison = pd.read_parquet(study.data / "08_reporting" / "comparison.parquet")
+    assert set(comparison.arm) == {"base", "random", "select_moe", "select_moe_diverse"}
+    report = pd.read_csv(study.data / "08_reporting" / "selector_report.csv")
+    assert report.ok.all()
+    quality = record(study, "selector_quality")["summary"]["tables"]["quality"]["rows"]
+    (selected,) = study.data.glob("03_primary/select_moe_selected/*/selected_data.jsonl")
+    assert len(selected.read_text(encoding="utf-8").splitlines()) == quality * 5 // 100
+    assert not (study.data / "08_reporting" / "selector_separation.csv").exists(), (
+        "nothing was planted in one's own data"
+    )
