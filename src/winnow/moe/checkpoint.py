@@ -52,15 +52,19 @@ class Checkpoint:
     def __init__(self, folder: Path, files: list[str] | None = None) -> None:
         self.folder = folder
         self.headers: dict[str, Header] = {}
-        for file in files or files_of(folder):
-            with _opened(folder / file) as content:
+        # Opened once: to read where thousands of tensors lie takes longer than to read one of them.
+        self._opened: dict[Path, Any] = {}
+        for path in (folder / file for file in files or files_of(folder)):
+            with _whole(path):
+                content: Any = safe_open(path, framework="pt")
+                self._opened[path] = content
                 for name in content.keys():  # noqa: SIM118 - no mapping, though it has keys
-                    self.headers[name] = Header(folder / file, tuple(content.get_slice(name).get_shape()))
+                    self.headers[name] = Header(path, tuple(content.get_slice(name).get_shape()))
 
     def tensor(self, name: str) -> torch.Tensor:
         """Read one tensor."""
-        with _opened(self.headers[name].file) as content:
-            return content.get_tensor(name)
+        with _whole(self.headers[name].file):
+            return self._opened[self.headers[name].file].get_tensor(name)
 
 
 def base_checkpoint(base: Finished) -> Checkpoint:
@@ -134,10 +138,9 @@ def _found(base: Finished, name: str) -> Path:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _whole(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as content:
-            yield content
+        yield
     except (OSError, SafetensorError) as error:
         raise StaleOutput(
             f"{path} cannot be read: {str(error).splitlines()[0]}. It is missing, cut short or damaged: delete "
