@@ -84,6 +84,8 @@ class _Arms(Mapping[str, ArmSpec]):
 ARMS = _Arms()
 BASELINE = ("base", "all", "random", "length")
 PARETO = tuple(arm.name for arm in _ARMS if arm.strategy == "pareto")
+# Arms that stand for a whole method where they are asked for alone: what is compared then.
+METHODS = {"select_moe": ("random", "select_moe", "select_moe_diverse")}
 # By strategy: stages with figures and files that nothing in the arm's tail needs, but its user wants to see.
 SHOWN_WITH: dict[str, tuple[str, ...]] = {
     "s2l": ("clusters",),

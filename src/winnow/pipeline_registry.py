@@ -33,6 +33,7 @@ from pipelines import (
 from pipelines.arms import (
     ARMS,
     BASELINE,
+    METHODS,
     ONE_TARGET,
     PARETO,
     SHOWN_WITH,
@@ -68,7 +69,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     given = parameters()
     split_name = EvaluateParams.model_validate(given["evaluate"]).split
     study = StudyParams.model_validate(given["study"])
-    compared = in_rounds(known_arms(requested_arms() or study.arms, given), study.rounds)
+    asked = requested_arms() or tuple(study.arms)
+    asked = METHODS.get(asked[0], asked) if len(asked) == 1 else asked
+    compared = in_rounds(known_arms(asked, given), study.rounds)
 
     shared = _shared_stages(IngestParams.model_validate(given["ingest"]), ModelParams.model_validate(given["model"]))
     warmups = {name: WarmupParams.model_validate(given["warmup"][name]) for name in WARMUPS}

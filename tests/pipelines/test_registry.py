@@ -258,3 +258,25 @@ def test_the_method_pipeline_goes_from_raw_files_to_the_comparison():
     names = {node.name for node in method.nodes}
     assert {"ingest", "compare", "compare_gains", *(f"{arm}.tell_gains" for arm in PARETO)} <= names
     assert all(name.startswith("params:") for name in method.inputs())
+
+
+def test_the_arm_select_moe_alone_is_the_method_from_raw_files_to_the_comparison(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(requested, "_requested", ("select_moe",))
+    method = register_pipelines()["select_moe"]
+    nodes = {node.name: node for node in method.nodes}
+    compared = {name for name in nodes["compare"].inputs if name.endswith(".evaluation")}
+    assert compared == {f"{arm}.evaluation" for arm in ("random", "select_moe", "select_moe_diverse")}
+    assert {"select_moe_convert", "select_moe_verify", "select_moe_warmup", "select_moe_score", "separate"} <= set(
+        nodes
+    )
+    assert all(name.startswith("params:") for name in method.inputs())
+    monkeypatch.setattr(requested, "_requested", ("random", "select_moe"))
+    nodes = {node.name: node for node in register_pipelines()["select_moe"].nodes}
+    assert "select_moe_diverse.evaluation" not in nodes["compare"].inputs
+
+
+def test_ones_own_selector_and_data_leave_out_what_is_made_for_the_demo(monkeypatch: pytest.MonkeyPatch):
+    own = registered_with(monkeypatch, select_moe={"base": "allenai/OLMoE-1B-7B-0125"}, ingest={"folder": "mine"})
+    names = {node.name for node in own["select_moe"].nodes}
+    assert "selector_base_model" in names
+    assert not {"fabricate_selector", "separate"} & names
