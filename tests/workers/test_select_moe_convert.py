@@ -103,15 +103,23 @@ def test_a_process_of_its_own_writes_the_same_bytes(base: Finished, whole: Finis
 
 def test_only_what_changes_the_gates_gives_another_conversion(root: Path, base: Finished, whole: Finished):
     machine = machine_of(root)
-    other = {"trash_experts": 3, "trash_init_std": 0.1, "seed": 1, "dtype": "bf16", "full_checkpoint": False}
+    assert convert_selector(base, DELTA, machine).fingerprint != whole.fingerprint
     with planning():
-        for name, value in other.items():
-            if name == "full_checkpoint":
-                continue
+        for other in ({"trash_experts": 3}, {"trash_init_std": 0.1}, {"seed": 1}, {"dtype": "bf16"}):
             with pytest.raises(WouldRun):
-                convert_selector(base, FULL.model_copy(update={name: value}), machine)
+                convert_selector(base, FULL.model_copy(update=other), machine)
         same = {"tokens": "supervised", "tolerance": 0.5, "constraint": ConstraintParams(weight=1), "base": "another"}
         assert convert_selector(base, FULL.model_copy(update=same), machine) == whole
+
+
+def test_only_what_changes_the_checks_asks_for_them_anew(root: Path, base: Finished, whole: Finished):
+    machine = machine_of(root)
+    verified, _ = verify_selector(base, whole, FULL, machine)
+    with planning():
+        same = FULL.model_copy(update={"constraint": ConstraintParams(weight=1), "base": "another"})
+        assert verify_selector(base, whole, same, machine)[0] == verified
+        with pytest.raises(WouldRun):
+            verify_selector(base, whole, FULL.model_copy(update={"tolerance": 0.5}), machine)
 
 
 def test_a_corrupted_conversion_is_not_verified(base: Finished, tmp_path: Path):
