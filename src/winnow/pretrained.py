@@ -12,15 +12,15 @@ SAMPLE_BYTES = 1 << 20
 SMALL_BYTES = 64 << 20
 
 
-def record_pretrained(params: ModelParams, root: Path) -> Finished:
-    """Record the model of ``params.base``; its files stay where they are."""
+def record_pretrained(params: ModelParams, root: Path, name: str = "model.base") -> Finished:
+    """Record the model of ``params.base``, a parameter called ``name``; its files stay where they are."""
     if params.base is None:
-        raise BadSetting("`model.base` is null, which means the fabricated model; give a hub id or a folder here.")
+        raise BadSetting(f"`{name}` is null, which means the fabricated model; give a hub id or a folder here.")
     folder = Path(params.base).expanduser()
     is_folder = folder.is_dir()
     if not is_folder and (folder.is_absolute() or params.base.startswith((".", "~"))):
         raise MissingResource(
-            f"`model.base` is {params.base!r}, which looks like a folder, but there is none. Give the folder with "
+            f"`{name}` is {params.base!r}, which looks like a folder, but there is none. Give the folder with "
             "config.json and *.safetensors, or a hub id such as `Qwen/Qwen2.5-0.5B`."
         )
     content = folder_fingerprint(folder) if is_folder else f"{params.base}@{params.revision or 'main'}"

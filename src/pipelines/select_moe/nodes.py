@@ -19,7 +19,7 @@ HISTORY = "history.parquet"
 def use_selector(params: SelectMoeParams, machine: Machine) -> Finished:
     """Record the mixture of experts that `select_moe.base` names."""
     named = ModelParams(base=params.base, revision=params.revision, trust_remote_code=params.trust_remote_code)
-    return record_pretrained(named, machine.data_root / "06_models")
+    return record_pretrained(named, machine.data_root / "06_models", "select_moe.base")
 
 
 def warm_up_routers(

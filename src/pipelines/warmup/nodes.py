@@ -19,7 +19,7 @@ REVISION = 3
 
 def use_own_base(params: WarmupParams, machine: Machine) -> Finished:
     """Record the model that `warmup.<name>.base` names."""
-    return record_pretrained(ModelParams(base=params.base), machine.data_root / "06_models")
+    return record_pretrained(ModelParams(base=params.base), machine.data_root / "06_models", "warmup.<name>.base")
 
 
 def named_warm_up(name: str) -> Callable[..., Finished]:
