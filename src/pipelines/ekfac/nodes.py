@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from pipelines.gradients.nodes import Whitening, checkpoint_folders, collect
 from winnow.params import GradientsParams, InfluenceParams, Machine
-from winnow.stages import Finished, FinishedParts, locate, require_build
-from winnow.workers.launch import launch_missing
+from winnow.stages import Finished, FinishedParts, locate
+from winnow.workers.launch import built
 
 REVISION = 1
 # Settings of features, of the store and of the scores leave the factors as they are.
@@ -31,9 +31,6 @@ def fit_factors(
     ((step, folder),) = checkpoint_folders(checkpoints, params_of_pass).items()
     settings = {**params_of_pass.model_dump(mode="json", include=_FITTED), **fitted, "step": step}
     place = locate(machine.data_root / "03_primary", "ekfac", REVISION, settings, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
     task = {
         "ekfac": params.ekfac.model_dump(mode="json"),
         "params": params_of_pass.model_dump(mode="json"),
@@ -41,8 +38,7 @@ def fit_factors(
         "base_model": str(base_model.path),
         "tokens": str(tokens.path),
     }
-    launch_missing("ekfac", task, {"ekfac": place}, machine)
-    return Finished.open(place.folder)
+    return built("ekfac", task, place, machine)
 
 
 def whiten(split: str) -> Callable[..., FinishedParts]:

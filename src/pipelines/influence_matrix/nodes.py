@@ -14,7 +14,7 @@ from winnow.errors import BadInput, MissingResource
 from winnow.influence.groups import read_groups
 from winnow.params import EvaluateParams, FinetuneParams, InfluenceParams, Machine, TokenizeParams
 from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, require_build
-from winnow.workers.launch import launch_missing
+from winnow.workers.launch import built
 
 REVISION = 3
 
@@ -45,9 +45,6 @@ def find_matrix(
         {**_shape(params), "weights": weights, "normalize": normalize},
         {**inputs, "targets": targets.fingerprint, "groups": source, "domains": grouping},
     )
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
     task = {
         **{side: {step: str(part.path) for step, part in parts.items()} for side, parts in sides.items()},
         "weights": weights,
@@ -57,8 +54,7 @@ def find_matrix(
         "domains": domains,
         "data": {"train": tokens_of(train_features), "targets": tokens_of(target_features)},
     }
-    launch_missing("influence_matrix", task, {"influence_matrix": place}, machine.one_process())
-    return Finished.open(place.folder)
+    return built("influence_matrix", task, place, machine.one_process())
 
 
 def retrain_matrix(

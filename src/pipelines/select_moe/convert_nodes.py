@@ -3,8 +3,8 @@
 import pandas as pd
 
 from winnow.params import Machine, SelectMoeParams
-from winnow.stages import Finished, Place, locate, require_build
-from winnow.workers.launch import launch_missing
+from winnow.stages import Finished, locate
+from winnow.workers.launch import built
 
 REVISION = 1
 _CONVERTED = {"trash_experts", "trash_init_std", "seed", "dtype", "full_checkpoint"}
@@ -16,7 +16,8 @@ def convert_selector(base: Finished, params: SelectMoeParams, machine: Machine) 
     settings = params.model_dump(mode="json", include=_CONVERTED)
     inputs = {"base_model": base.fingerprint}
     place = locate(machine.data_root / "06_models", "select_moe_converted", REVISION, settings, inputs)
-    return _built("select_moe_convert", place, {"base_model": base}, params, machine)
+    task = {"base_model": str(base.path), "params": params.model_dump(mode="json")}
+    return built("select_moe_convert", task, place, machine.one_process())
 
 
 def verify_selector(
@@ -26,15 +27,6 @@ def verify_selector(
     settings = params.model_dump(mode="json", include=_VERIFIED)
     inputs = {"base_model": base.fingerprint, "converted": converted.fingerprint}
     place = locate(machine.data_root / "08_reporting", "select_moe_verified", REVISION, settings, inputs)
-    verified = _built("select_moe_verify", place, {"base_model": base, "converted": converted}, params, machine)
+    task = {"base_model": str(base.path), "converted": str(converted.path), "params": params.model_dump(mode="json")}
+    verified = built("select_moe_verify", task, place, machine.one_process())
     return verified, verified.scan("checks").collect().to_pandas()
-
-
-def _built(
-    worker: str, place: Place, inputs: dict[str, Finished], params: SelectMoeParams, machine: Machine
-) -> Finished:
-    if place.finished() is None:
-        require_build([place])
-        task = {name: str(part.path) for name, part in inputs.items()} | {"params": params.model_dump(mode="json")}
-        launch_missing(worker, task, {place.stage: place}, machine.one_process())
-    return Finished.open(place.folder)

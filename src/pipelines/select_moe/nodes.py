@@ -10,7 +10,7 @@ from pipelines.warmup.nodes import drawn
 from winnow.params import BudgetParams, Machine, ModelParams, SelectMoeParams
 from winnow.pretrained import record_pretrained
 from winnow.stages import Finished, Work, locate, require_build
-from winnow.workers.launch import launch_missing
+from winnow.workers.launch import built
 
 REVISION = 1
 HISTORY = "history.parquet"
@@ -34,9 +34,6 @@ def warm_up_routers(
         settings,
         {"converted": converted.fingerprint, "base_model": base_model.fingerprint, "tokens": tokens.fingerprint},
     )
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
     task = {
         "params": params.model_dump(mode="json"),
         "converted": str(converted.path),
@@ -44,8 +41,7 @@ def warm_up_routers(
         "tokens": str(tokens.path),
         "rows": list(drawn(tokens, params.warmup.share, params.warmup.seed)),
     }
-    launch_missing("select_moe_warmup", task, {"select_moe_warmup": place}, machine)
-    return Finished.open(place.folder)
+    return built("select_moe_warmup", task, place, machine)
 
 
 def score_pool(
@@ -61,9 +57,6 @@ def score_pool(
         settings,
         {"gates": gates.fingerprint, "base_model": base_model.fingerprint, "tokens": tokens.fingerprint},
     )
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
     task = {
         "params": params.model_dump(mode="json"),
         "gates": str(gates.path),
@@ -71,8 +64,7 @@ def score_pool(
         "tokens": str(tokens.path),
         "rows": list(drawn(tokens, params.score.share, params.score.seed)),
     }
-    launch_missing("select_moe_score", task, {"select_moe_score": place}, machine)
-    return Finished.open(place.folder)
+    return built("select_moe_score", task, place, machine)
 
 
 def show_quality(

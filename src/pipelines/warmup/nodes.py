@@ -11,8 +11,8 @@ from winnow.checkpoints import optimizer_layout, steps_in
 from winnow.errors import BadSetting, MissingResource
 from winnow.params import Machine, ModelParams, WarmupParams
 from winnow.pretrained import folder_fingerprint, record_pretrained
-from winnow.stages import Finished, locate, require_build, table_fingerprint
-from winnow.workers.launch import launch_missing
+from winnow.stages import Finished, locate, table_fingerprint
+from winnow.workers.launch import built
 
 REVISION = 3
 
@@ -66,9 +66,6 @@ def warm_up(
     hidden = {"base", "folder"} if params.folder is None else set(WarmupParams.model_fields) - {"method", "moments"}
     settings = params.model_dump(mode="json", exclude=hidden)
     place = locate(machine.data_root / "06_models", "warmup", REVISION, settings, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
     task = {
         "name": name,
         "params": params.model_dump(mode="json", by_alias=True),
@@ -76,8 +73,7 @@ def warm_up(
         "tokens": str(tokens.path),
         "rows": {} if params.folder else mix or drawn(tokens, params.share, params.seed),
     }
-    launch_missing("warmup", task, {"warmup": place}, machine)
-    return Finished.open(place.folder)
+    return built("warmup", task, place, machine)
 
 
 def drawn(tokens: Finished, share: float, seed: int) -> dict[str, int]:

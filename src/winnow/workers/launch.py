@@ -26,7 +26,7 @@ from winnow import errors
 from winnow.errors import WorkerFailed
 from winnow.params import Machine
 from winnow.progress import publish
-from winnow.stages import Place, Work
+from winnow.stages import Finished, Place, Work, require_build
 from winnow.workers.job import LOG, PROGRESS, RESULT, Job
 from winnow.workers.runtime import parse_news, perform
 
@@ -35,6 +35,14 @@ GRACE_SECONDS = 30.0
 LAST_LINES = 20
 # Threads that wait for each other in busy loops make two jobs on one machine many times slower than one.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def built(stage: str, task: Mapping[str, Any], place: Place, machine: Machine) -> Finished:
+    """The result of a place, which a worker builds under the name of its stage where it is not finished."""
+    if place.finished() is None:
+        require_build([place])
+        launch_missing(stage, task, {stage: place}, machine)
+    return Finished.open(place.folder)
 
 
 def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Place], machine: Machine) -> None:

@@ -15,7 +15,7 @@ def work(worker: Worker) -> dict[str, Any]:
     start = time.monotonic()
     task = worker.job.task
     params = SelectMoeParams.model_validate(task["params"])
-    target = Work(worker.job.places["select_moe_converted"])
+    target = Work(worker.job.places["select_moe_convert"])
 
     def tell(done: int, total: int) -> None:
         worker.report(done=done, total=total, unit="files", message="full checkpoint")

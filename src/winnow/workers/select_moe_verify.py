@@ -18,7 +18,7 @@ def work(worker: Worker) -> dict[str, Any]:
     converted = Finished.open(Path(task["converted"]))
     report = verify(Finished.open(Path(task["base_model"])), converted, params, worker.device())
     report.require(converted)
-    target = Work(worker.job.places["select_moe_verified"])
+    target = Work(worker.job.places["select_moe_verify"])
     tables = target.commit_tables({"checks": report.table()})
     cost = {"seconds": time.monotonic() - start, "peak_memory_gb": peak_memory_gb()}
     target.finish({"tables": tables, "checks": len(report.checks)}, cost)
