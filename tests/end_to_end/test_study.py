@@ -95,7 +95,7 @@ def test_a_mixture_of_experts_selects_and_is_held_to_what_was_planted(study: Stu
     arms = ("random", "select_moe", "select_moe_diverse")
     study.kedro("run", "--pipelines", ",".join(arms), "--env", "test", "--params", "study.name=select_moe")
     comparison = pd.read_csv(study.data / "08_reporting" / "comparison.csv")
-    assert set(comparison.arm) == set(arms)
+    assert set(arms) <= set(comparison.arm)
     mixes = {arm: pd.read_parquet(study.data / f"03_primary/arms/{arm}/training_mix.parquet") for arm in arms}
     chosen = {arm: set(mix[mix.seed == 0].example_id) for arm, mix in mixes.items()}
     assert len(set(map(frozenset, chosen.values()))) == len(arms)
