@@ -86,6 +86,45 @@ def test_the_layers_have_an_order(context: KedroContext):
     assert next(TopologicalSorter(before).static_order()) == "raw"
 
 
+def test_the_layers_have_an_order_where_arms_are_drawn_as_one_box(context: KedroContext):
+    """Seen from outside, whatever goes into an arm leads to all that comes out of it."""
+    catalog = context.catalog
+    for name in ("__default__", "less", "pareto_knee", "pareto_reweighting", "select_moe"):
+        pipeline = register_pipelines()[name]
+        box_of = {node: f"box {node.namespace or node.name}" for node in pipeline.nodes}
+        makers = {dataset: box for node, box in box_of.items() for dataset in node.outputs}
+        takers: dict[str, set[str]] = {}
+        for node, box in box_of.items():
+            for dataset in node.inputs:
+                takers.setdefault(dataset, set()).add(box)
+        # What an arm makes and only it uses is not seen.
+        inner = {dataset for dataset, boxes in takers.items() if boxes == {makers.get(dataset)}}
+        seen: dict[str, set[str]] = {}
+        for dataset in {*makers, *takers} - inner:
+            seen[dataset] = takers.get(dataset, set()) - {makers.get(dataset, "")}
+            seen.setdefault(makers.get(dataset, ""), set()).add(dataset)
+        del seen[""]
+        order = {"raw": set[str]()}
+        for dataset in seen:
+            if dataset.startswith(("box ", "param")):
+                continue
+            for end in _reached(dataset, seen):
+                if not end.startswith("box ") and _layer(catalog, end) != _layer(catalog, dataset):
+                    order.setdefault(_layer(catalog, end), set()).add(_layer(catalog, dataset))
+        assert next(TopologicalSorter(order).static_order()) == "raw", name
+
+
+def _reached(place: str, after: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [place]
+    while waiting:
+        for end in after.get(waiting.pop(), ()):
+            if end not in found:
+                found.add(end)
+                waiting.append(end)
+    return found
+
+
 def _layer(catalog: CatalogProtocol, dataset: str) -> str:
     return str(catalog.get(dataset).metadata["kedro-viz"]["layer"])
 
