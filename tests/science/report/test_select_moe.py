@@ -58,8 +58,9 @@ def test_subsets_stand_from_the_best_median_to_the_worst_with_their_rows():
 
 def test_rows_that_are_all_alike_and_single_rows_are_drawn():
     for table in (scored(2, 3, spread=0), scored(2, 3, rows=2), scored(1, 1, rows=1)):
-        drawn(draw_quality(table))
-        drawn(draw_layers(table))
+        subsets = table["subset"].n_unique()
+        assert len(drawn(draw_quality(table)).axes[0].get_yticklabels()) == subsets
+        assert draw_layers(table).axes[0].get_lines()
 
 
 def test_differences_of_subsets_are_from_the_mean_of_all_rows():
