@@ -126,7 +126,7 @@ def test_less_runs_from_its_data_and_targets_to_a_comparison(home: Path, corpus:
     recipe = yaml.safe_load((PROJECT / "recipes" / "less.yml").read_text(encoding="utf-8"))
     params = recipe["run"]["params"]
     assert params["model"]["base"] == "meta-llama/Llama-2-7b-hf"
-    assert params["warmup"]["less"]["lora"]["r"] == 128
+    assert params["warmup"]["less"]["lora"]["rank"] == 128
     params["ingest"]["folder"] = str(corpus)
     evaluation = evaluation_files(home)
     for target in params["targets"]["sets"].values():

@@ -117,7 +117,7 @@ def test_the_parent_has_the_parameters_of_all_stages(tracked: Tracked):
     tracked.run(one_node(lambda: 1), DataCatalog({"random.result": MemoryDataset()}))
     (parent,) = tracked.runs("study")
     assert parent.data.params["finetune.lr"] == "0.5"
-    assert parent.data.params["finetune.lora.r"] == "16"
+    assert parent.data.params["finetune.lora.rank"] == "16"
     assert parent.data.params["ingest.shapes"] == '{"*/qa*.jsonl": "pair"}'
     assert parent.data.params["raw.deep.value"] == "[1, 2]"
     assert parent.info.status == "FINISHED"

@@ -149,8 +149,8 @@ def test_a_batch_that_cannot_be_shared_is_refused_with_a_remedy(tiny: Tiny, tmp_
 
 
 def test_an_arms_own_settings_that_do_not_fit_are_refused(tiny: Tiny, tmp_path: Path):
-    arm = ArmParams(seeds=1, finetune={"lora": {"rank": 3}})
-    with pytest.raises(BadSetting, match="rank"):
+    arm = ArmParams(seeds=1, finetune={"lora": {"width": 3}})
+    with pytest.raises(BadSetting, match="width"):
         finetune(tiny.mix(1), tiny.tokens, tiny.base, PARAMS, arm, tiny.machine(tmp_path))
 
 

@@ -111,7 +111,7 @@ def test_two_processes_train_the_same_gates(
 
 
 def test_adapters_of_the_routers_are_a_way_too(tiny: Tiny, root: Path, selector: Finished, converted: Finished):
-    warmup = PARAMS.warmup.model_copy(update={"method": "lora", "lora": LoraParams(r=2, alpha=4)})
+    warmup = PARAMS.warmup.model_copy(update={"method": "lora", "lora": LoraParams(rank=2, alpha=4)})
     params = PARAMS.model_copy(update={"warmup": warmup})
     found = warm_up_routers(converted, selector, tiny.tokens, params, tiny.machine(root))
     before, after = load_gates(converted.path)[0], load_gates(found.path)[0]

@@ -42,7 +42,7 @@ def add_adapter(model: PreTrainedModel, params: LoraParams, seed: int) -> PeftMo
     torch.manual_seed(seed)
     config = LoraConfig(
         task_type="CAUSAL_LM",
-        r=params.r,
+        r=params.rank,
         lora_alpha=params.alpha,
         lora_dropout=params.dropout,
         target_modules=params.targets,

@@ -70,7 +70,7 @@ def _adapted(model: Any, params: SelectMoeParams) -> Any:
     manual_seed(params.warmup.seed)
     lora = params.warmup.lora
     config = LoraConfig(
-        r=lora.r,
+        r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
         target_modules=[],

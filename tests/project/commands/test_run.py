@@ -21,7 +21,7 @@ run:
   pipelines: base,random
   params:
     budget: {share: 0.2}
-    finetune: {lr: 0.01, steps: 20, lora: {r: 4, alpha: 8}}
+    finetune: {lr: 0.01, steps: 20, lora: {rank: 4, alpha: 8}}
 """
 
 
@@ -58,8 +58,8 @@ def test_a_recipe_may_set_every_option_of_kedro():
 
 
 def test_params_are_merged_deeply_over_the_recipe(recipe: str):
-    params = parse("--config", recipe, "--params", "finetune.lora.r=2,evaluate.limit=5")["params"]
-    assert params["finetune"] == {"lr": 0.01, "steps": 20, "lora": {"r": 2, "alpha": 8}}
+    params = parse("--config", recipe, "--params", "finetune.lora.rank=2,evaluate.limit=5")["params"]
+    assert params["finetune"] == {"lr": 0.01, "steps": 20, "lora": {"rank": 2, "alpha": 8}}
     assert params["evaluate"] == {"limit": 5}
 
 

@@ -51,7 +51,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_fingerprint_depends_on_parameters_inputs_stage_and_revision_only():
     def of(stage: str = "losses", revision: int = 1, inputs: str = "x", r: int = 16) -> str:
-        return fingerprint(stage, revision, {"lora": LoraParams(r=r), "path": Path("a/b")}, {"tokens": inputs})
+        return fingerprint(stage, revision, {"lora": LoraParams(rank=r), "path": Path("a/b")}, {"tokens": inputs})
 
     assert of() == of()
     assert len({of(), of(stage="other"), of(revision=2), of(inputs="y"), of(r=8)}) == 5

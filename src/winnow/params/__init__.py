@@ -1,0 +1,71 @@
+"""One pydantic model per stage: the types, defaults and limits of every parameter.
+
+A parameter outside these models is refused before any node runs. What changes results lives in a stage's
+own model and enters its fingerprint; `Machine` says only where and how fast, and never does.
+"""
+
+from winnow.params.base import Machine, Params, Precision, Share
+from winnow.params.data import (
+    ColumnMap,
+    FabricatedModel,
+    FabricatedSelector,
+    FabricateParams,
+    IngestParams,
+    ModelParams,
+    SplitParams,
+    TokenizeParams,
+)
+from winnow.params.influence import (
+    AdamFeatureParams,
+    ClustersParams,
+    EkfacParams,
+    GradientsParams,
+    InfluenceParams,
+    ParetoParams,
+    RetrainParams,
+    S2lParams,
+    TargetSet,
+    TargetsParams,
+    TrajectoriesParams,
+)
+from winnow.params.select_moe import ConstraintParams, SelectMoeParams, SelectorScoreParams, SelectorWarmupParams
+from winnow.params.study import ArmParams, BudgetParams, EvaluateParams, SelectionParams, StudyParams
+from winnow.params.training import FinetuneParams, LoraParams, WarmupParams
+
+__all__ = [
+    "AdamFeatureParams",
+    "ArmParams",
+    "BudgetParams",
+    "ClustersParams",
+    "ColumnMap",
+    "ConstraintParams",
+    "EkfacParams",
+    "EvaluateParams",
+    "FabricateParams",
+    "FabricatedModel",
+    "FabricatedSelector",
+    "FinetuneParams",
+    "GradientsParams",
+    "InfluenceParams",
+    "IngestParams",
+    "LoraParams",
+    "Machine",
+    "ModelParams",
+    "Params",
+    "ParetoParams",
+    "Precision",
+    "RetrainParams",
+    "S2lParams",
+    "SelectMoeParams",
+    "SelectionParams",
+    "SelectorScoreParams",
+    "SelectorWarmupParams",
+    "Share",
+    "SplitParams",
+    "StudyParams",
+    "TargetSet",
+    "TargetsParams",
+    "TokenizeParams",
+    "TrajectoriesParams",
+    "WarmupParams",
+]

@@ -1,0 +1,31 @@
+"""What all parameter models share, and the machine that stages run on."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Params(BaseModel):
+    """Base of all parameter models: immutable, and strict about unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(Params):
+    """Where a stage runs. Never part of a fingerprint."""
+
+    data_root: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1, description="threads per process; None: all cores shared evenly")
+    accelerate_config: Path | None = Field(default=None, description="file for `accelerate launch`; None: one is made")
+    micro_batch: int | None = Field(default=None, ge=1, description="rows per process and step; None: the whole batch")
+    forkserver: bool = True
+
+    def one_process(self) -> "Machine":
+        """The same machine for a stage that several processes would not help."""
+        return self.model_copy(update={"processes": 1})
