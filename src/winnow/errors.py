@@ -31,3 +31,7 @@ class NothingToTrainOn(WinnowError):
 
 class WrongConversion(WinnowError):
     """A converted model is not what its base model and the settings make."""
+
+
+class OutOfMemory(WinnowError):
+    """An accelerator or the host is full."""

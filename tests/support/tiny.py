@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,3 +103,23 @@ def kill_workers(signal_number: int) -> Callable[[], None]:
             os.kill(child.pid, signal_number)
 
     return kill
+
+
+def kill_launched(signal_number: int) -> Callable[[], None]:
+    """An action that sends a signal to what was launched for several processes: the launcher and its workers."""
+
+    def kill() -> None:
+        launchers = [process for process in children_of(os.getpid()) if b"accelerate" in command_of(process)]
+        for process in [*launchers, *(child for launcher in launchers for child in children_of(launcher))]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal_number)
+
+    return kill
+
+
+def children_of(parent: int) -> list[int]:
+    return [int(name) for file in Path(f"/proc/{parent}/task").glob("*/children") for name in file.read_text().split()]
+
+
+def command_of(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()

@@ -27,7 +27,7 @@ def model(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> FinishedParts
     """Full fine-tuning on some of the questions, so that some answers are right and some wrong."""
     params = FinetuneParams(method="full", steps=120, batch=16, lr=0.01)
     machine = tiny.machine(tmp_path_factory.mktemp("model"))
-    return finetune(tiny.mix(2, rows=60), tiny.tokens, tiny.base, params, ArmParams(seeds=2), machine)
+    return finetune(tiny.mix(2, rows=60), tiny.tokens, tiny.base, params, TokenizeParams(), ArmParams(seeds=2), machine)
 
 
 def score(

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
@@ -14,24 +13,23 @@ from transformers import AutoModelForCausalLM
 
 from pipelines.finetune.nodes import finetune
 from support.tiny import Tiny, checksums, kill_workers, when
+from support.training import history
 from winnow.errors import BadSetting, WorkerFailed
-from winnow.params import ArmParams, FinetuneParams
+from winnow.params import ArmParams, FinetuneParams, TokenizeParams
 from winnow.progress import listening
 from winnow.records.tokens import TokenTable
 from winnow.stages import FinishedParts
 from winnow.training.checkpoints import load_moments
 from winnow.training.data import expand
 
-PARAMS = FinetuneParams(steps=16, batch=4, lr=0.01, checkpoints=4)
+PARAMS = FinetuneParams(steps=16, batch=4, lr=0.01, checkpoints=4, moments=True)
 ARM = ArmParams(seeds=2)
 
 
 def train(tiny: Tiny, root: Path, params: FinetuneParams = PARAMS, seeds: int = 2, **machine: object) -> FinishedParts:
-    return finetune(tiny.mix(seeds), tiny.tokens, tiny.base, params, ARM, tiny.machine(root, **machine))
-
-
-def history(part_path: Path) -> pd.DataFrame:
-    return pd.read_parquet(part_path / "history.parquet")
+    return finetune(
+        tiny.mix(seeds), tiny.tokens, tiny.base, params, TokenizeParams(), ARM, tiny.machine(root, **machine)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +69,7 @@ def test_an_interrupt_leaves_a_state_that_resumes_to_the_same_bytes(
 
 def test_a_seeds_model_does_not_depend_on_the_seeds_before_it(tiny: Tiny, undisturbed: FinishedParts, tmp_path: Path):
     mix = tiny.mix(2)
-    alone = finetune(mix[mix.seed == 1], tiny.tokens, tiny.base, PARAMS, ARM, tiny.machine(tmp_path))
+    alone = finetune(mix[mix.seed == 1], tiny.tokens, tiny.base, PARAMS, TokenizeParams(), ARM, tiny.machine(tmp_path))
     assert checksums(alone.parts["1"].path) == checksums(undisturbed.parts["1"].path)
     assert checksums(undisturbed.parts["0"].path) != checksums(undisturbed.parts["1"].path)
 
@@ -151,7 +149,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_with_a_remedy(tiny: Tiny, tmp_
 def test_an_arms_own_settings_that_do_not_fit_are_refused(tiny: Tiny, tmp_path: Path):
     arm = ArmParams(seeds=1, finetune={"lora": {"width": 3}})
     with pytest.raises(BadSetting, match="width"):
-        finetune(tiny.mix(1), tiny.tokens, tiny.base, PARAMS, arm, tiny.machine(tmp_path))
+        finetune(tiny.mix(1), tiny.tokens, tiny.base, PARAMS, TokenizeParams(), arm, tiny.machine(tmp_path))
 
 
 def test_lora_targets_that_match_no_layer_are_refused(tiny: Tiny, tmp_path: Path):

@@ -1,11 +1,7 @@
 """Adam's moments by name out of what Trainer, DeepSpeed and FSDP leave; the layouts are written here as they do it."""
 
-import json
 import os
 import pickle
-import socket
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -126,41 +122,6 @@ def test_moments_are_found_by_name(layout: str, model: torch.nn.Module, moments:
     if layout != "fsdp_sharded":
         assert tuple(state.settings["betas"]) == (0.8, 0.95)
         assert state.settings["eps"] == 1e-6
-
-
-def train_elsewhere(folder: Path, kind: str, processes: int) -> Path:
-    """Let the plain Trainer or DeepSpeed itself train a tiny adapter for three steps, and save."""
-    environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
-    environment |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(Path(__file__).parents[1])}
-    # DeepSpeed looks for the compiler's helpers beside the interpreter.
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "support.train_in_parts", str(folder), kind]
-    if processes > 1:
-        config = folder.with_suffix(".yml")
-        lines = {"distributed_type": "MULTI_GPU", "num_processes": processes, "use_cpu": False}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            lines["main_process_port"] = probe.getsockname()[1]
-        config.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items()))
-        command[1:1] = ["-m", "accelerate.commands.launch", "--config_file", str(config)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "checkpoint-3"
-
-
-def test_deepspeed_itself_leaves_the_moments_of_the_plain_trainer(tmp_path: Path):
-    """ZeRO-2 and ZeRO-3 on two processes against one process without: as close as training on two processes is."""
-    adapter = make_model("qwen2", lora=True)
-    plain = read_optimizer(train_elsewhere(tmp_path / "plain", "plain", 1), adapter)
-    for kind in ("zero2", "zero3"):
-        found = read_optimizer(train_elsewhere(tmp_path / kind, kind, 2), adapter)
-        assert found.step == plain.step == 3
-        assert found.settings == plain.settings
-        assert set(found.moments) == set(plain.moments)
-        for name, expected in plain.moments.items():
-            for moment in KINDS:
-                error = (found.moments[name][moment] - expected[moment]).abs().max()
-                assert error < 1e-4 * expected[moment].abs().max(), (kind, name, moment)
 
 
 def test_what_was_read_is_kept_in_one_file_of_tensors(model: torch.nn.Module, moments: Moments, tmp_path: Path):

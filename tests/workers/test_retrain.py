@@ -77,7 +77,7 @@ def test_the_matrix_of_retrained_models_is_their_losses_on_the_targets(tiny: Tin
 
 def test_losses_on_the_targets_are_those_of_the_arms_models(tiny: Tiny, root: Path, targets: Finished):
     arm = ArmParams(seeds=2)
-    model = finetune(tiny.mix(2), tiny.tokens, tiny.base, FEW, arm, tiny.machine(root))
+    model = finetune(tiny.mix(2), tiny.tokens, tiny.base, FEW, TokenizeParams(), arm, tiny.machine(root))
     generated = EvaluateParams(decoding="generate", limit=1)
     losses = evaluate_on_targets(model, targets, tiny.base, generated, TokenizeParams(), tiny.machine(root))
     assert set(losses.parts) == {"0", "1"}

@@ -1,17 +1,21 @@
 """Fine-tune one model per seed of an arm, in one worker."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
 
 from winnow.errors import BadSetting
-from winnow.params import ArmParams, FinetuneParams, Machine
+from winnow.params import ArmParams, FinetuneParams, Machine, TokenizeParams
+from winnow.records.prompts import read_prompts
 from winnow.stages import Finished, FinishedParts, locate, require_build, table_fingerprint
+from winnow.workers.engines import require_trainable
 from winnow.workers.launch import launch_missing
 
-REVISION = 1
+REVISION = 2
 
 
 def finetune(
@@ -19,6 +23,7 @@ def finetune(
     tokens: Finished,
     base_model: Finished,
     params: FinetuneParams,
+    tokenize: TokenizeParams,
     arm: ArmParams,
     machine: Machine,
 ) -> FinishedParts:
@@ -26,7 +31,8 @@ def finetune(
     merged = merge_finetune(params, arm)
     mixes = {str(seed): as_counts(mix) for seed, mix in training_mix.groupby("seed")}
     seeds = {name: int(name) for name in mixes}
-    parts = train_mixes(mixes, seeds, tokens, base_model, merged, machine)
+    asked = watched(merged, tokenize)
+    parts = train_mixes(mixes, seeds, tokens, base_model, merged, machine, asked)
     rows = int(training_mix.groupby("seed")["multiplicity"].sum().mean())
     return FinishedParts(parts, {"rows": rows, "seeds": len(parts), "params": merged.model_dump(mode="json")})
 
@@ -38,8 +44,11 @@ def train_mixes(
     base_model: Finished,
     params: FinetuneParams,
     machine: Machine,
+    asked: Mapping[str, Any] | None = None,
 ) -> dict[str, Finished]:
     """A model for each mix (how often each example is in it) and its seed, by one worker."""
+    asked = asked or {"prompts": [], "template": None}
+    require_trainable(params, machine)
     inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
     places = {
         name: locate(
@@ -47,7 +56,7 @@ def train_mixes(
             "finetune",
             REVISION,
             {**params.model_dump(mode="json"), "seed": seeds[name]},
-            {**inputs, "training_mix": table_fingerprint(sorted(mix.items()))},
+            {**inputs, "training_mix": table_fingerprint(sorted(mix.items())), **_prompts(asked)},
         )
         for name, mix in mixes.items()
     }
@@ -59,9 +68,22 @@ def train_mixes(
         "tokens": str(tokens.path),
         "mixes": {name: mixes[name] for name in missing},
         "seeds": {name: seeds[name] for name in missing},
+        **asked,
     }
     launch_missing("finetune", task, missing, machine)
     return {name: Finished.open(place.folder) for name, place in places.items()}
+
+
+def watched(params: FinetuneParams, tokenize: TokenizeParams) -> dict[str, Any]:
+    """The prompts that a model answers while it is trained, and the template that they are rendered with."""
+    template = tokenize.template.read_text(encoding="utf-8") if tokenize.template and params.watched else None
+    return {"prompts": [asdict(prompt) for prompt in read_prompts(params.samples)], "template": template}
+
+
+def _prompts(asked: Mapping[str, Any]) -> dict[str, str]:
+    """Prompts are an input where there are any: their files may change."""
+    rows = [(row["group"], json.dumps(row, sort_keys=True)) for row in asked["prompts"]]
+    return {"prompts": table_fingerprint(rows)} if rows else {}
 
 
 def merge_finetune(params: FinetuneParams, arm: ArmParams) -> FinetuneParams:

@@ -13,6 +13,7 @@ def create_pipeline(arm: ArmSpec) -> Pipeline:
         "tokens",
         "base_model",
         "params:finetune",
+        "params:tokenize",
         f"params:arms.{arm.settings}",
         "params:machine",
     ]

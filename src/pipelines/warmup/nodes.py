@@ -12,6 +12,7 @@ from winnow.errors import BadSetting, MissingResource
 from winnow.params import Machine, ModelParams, WarmupParams
 from winnow.pretrained import folder_fingerprint, record_pretrained
 from winnow.stages import Finished, locate, table_fingerprint
+from winnow.workers.engines import require_trainable
 from winnow.workers.launch import built
 
 REVISION = 3
@@ -58,6 +59,7 @@ def warm_up(
 
     The name is for the tracker's curve alone.
     """
+    require_trainable(params, machine)
     inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
     if mix is not None:
         inputs["training_mix"] = table_fingerprint(mix.items())

@@ -4,7 +4,7 @@ A parameter outside these models is refused before any node runs. What changes r
 own model and enters its fingerprint; `Machine` says only where and how fast, and never does.
 """
 
-from winnow.params.base import Machine, Params, Precision, Share
+from winnow.params.base import Engine, Machine, Params, Precision, Share
 from winnow.params.data import (
     ColumnMap,
     FabricatedModel,
@@ -30,7 +30,7 @@ from winnow.params.influence import (
 )
 from winnow.params.select_moe import ConstraintParams, SelectMoeParams, SelectorScoreParams, SelectorWarmupParams
 from winnow.params.study import ArmParams, BudgetParams, EvaluateParams, SelectionParams, StudyParams
-from winnow.params.training import FinetuneParams, LoraParams, WarmupParams
+from winnow.params.training import FinetuneParams, LoraParams, SamplesParams, WarmupParams
 
 __all__ = [
     "AdamFeatureParams",
@@ -40,6 +40,7 @@ __all__ = [
     "ColumnMap",
     "ConstraintParams",
     "EkfacParams",
+    "Engine",
     "EvaluateParams",
     "FabricateParams",
     "FabricatedModel",
@@ -56,6 +57,7 @@ __all__ = [
     "Precision",
     "RetrainParams",
     "S2lParams",
+    "SamplesParams",
     "SelectMoeParams",
     "SelectionParams",
     "SelectorScoreParams",

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["auto", "fp32", "bf16"]
+Engine = Literal["ddp", "fsdp", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"]
 
 
 class Params(BaseModel):
@@ -22,9 +23,20 @@ class Machine(Params):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int = Field(default=1, ge=1)
     threads: int | None = Field(default=None, ge=1, description="threads per process; None: all cores shared evenly")
-    accelerate_config: Path | None = Field(default=None, description="file for `accelerate launch`; None: one is made")
+    engine: Engine = Field(default="ddp", description="of trainings: what each process holds of model and optimizer")
+    accelerate_config: Path | None = Field(
+        default=None, description="file for `accelerate launch`; None: that of the engine, in conf/multi_gpu"
+    )
     micro_batch: int | None = Field(default=None, ge=1, description="rows per process and step; None: the whole batch")
+    gradient_checkpointing: bool = Field(
+        default=False, description="activations are computed twice in place of being kept: slower, less memory"
+    )
     forkserver: bool = True
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a training's process holds a part of each weight alone."""
+        return self.engine == "fsdp" or self.engine.startswith("zero3")
 
     def one_process(self) -> "Machine":
         """The same machine for a stage that several processes would not help."""

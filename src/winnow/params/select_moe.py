@@ -1,8 +1,8 @@
 """A mixture of experts that selects data."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from winnow.params.base import Params, Precision, Share
 from winnow.params.training import FinetuneParams, LoraParams
@@ -31,6 +31,12 @@ class SelectorWarmupParams(FinetuneParams):
     batch: int = Field(default=4, ge=1, description="rows per optimizer step, over all processes")
     lr: float = Field(default=1e-4, gt=0)
     checkpoints: int = Field(default=4, ge=1, description="spread evenly over the steps, the last at the end")
+
+    @model_validator(mode="after")
+    def _nothing_that_routers_do_not_know(self) -> Self:
+        if self.precision == "fp16" or self.packing or self.liger or self.watched or self.weighting == "loss":
+            raise ValueError("routers are trained in fp32 or bf16, without packing, liger, loss weights and samples")
+        return self
 
 
 class SelectorScoreParams(Params):

@@ -56,6 +56,15 @@ def render(messages: Sequence[Message], tokenizer: Any, template: str | None = N
     return Rendered(ids, mask)
 
 
+def end_of_turn(tokenizer: Any, template: str | None = None) -> list[int]:
+    """The special tokens that end an answer, as it is learnt; and the tokenizer's own end of text."""
+    turns = [{"role": "user", "content": PLACEHOLDER}, {"role": "assistant", "content": PLACEHOLDER}]
+    rendered = render(turns, tokenizer, template)
+    learnt = {int(token) for token in rendered.input_ids[rendered.supervised]}
+    own = {int(tokenizer.eos_token_id)} if tokenizer.eos_token_id is not None else set()
+    return sorted(learnt & set(_special_ids(tokenizer)) | own)
+
+
 def _template_role(role: str) -> str:
     return "assistant" if role in ANSWERS else role
 

@@ -43,3 +43,8 @@ def load_tokenizer(base: Finished) -> "PreTrainedTokenizerBase":
             "the text a token stands; loss masks need that. Save a fast one (`tokenizer.json`) beside the model."
         )
     return tokenizer
+
+
+def padding_id(tokenizer: Any) -> int:
+    """The token that fills up short rows, of which nothing is learnt."""
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

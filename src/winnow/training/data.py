@@ -1,13 +1,14 @@
 """The rows of a training mix in the order they are trained on, and their batches."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from winnow.params import FinetuneParams
 from winnow.records.tokens import TokenRow, TokenTable
 
 IGNORED = -100
@@ -25,6 +26,14 @@ def expand(mix: dict[str, int], seed: int, steps: int | None, epochs: float, bat
     while len(order) < wanted:
         order.extend(once[random.permutation(len(once))].tolist())
     return order[:wanted]
+
+
+def lay_out(mix: dict[str, int], seed: int, params: FinetuneParams) -> tuple[list[str], dict[str, float] | None]:
+    """The order of a training, and the weight of each row's loss, where multiplicity counts as that."""
+    if params.weighting == "repeat":
+        return expand(mix, seed, params.steps, params.epochs, params.batch), None
+    order = expand(dict.fromkeys(mix, 1), seed, params.steps, params.epochs, params.batch)
+    return order, {name: float(count) for name, count in mix.items()}
 
 
 class Rows(Dataset[TokenRow]):
@@ -46,7 +55,7 @@ class Rows(Dataset[TokenRow]):
         return sum(len(row.input_ids) * counts[row.example_id] for row in self.table.rows(list(counts)))
 
 
-def collate(rows: Sequence[TokenRow], pad_id: int) -> dict[str, Any]:
+def collate(rows: Sequence[TokenRow], pad_id: int, weights: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Pad on the right; labels are the supervised tokens, everything else is ignored by the loss."""
     longest = max(len(row.input_ids) for row in rows)
     ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
@@ -59,4 +68,7 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> dict[str, Any]:
         mask[number, :length] = 1
         labels[number, :length] = torch.where(torch.from_numpy(row.supervised), tokens, IGNORED)
     names = [row.example_id for row in rows]
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "example_ids": names}
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": labels, "example_ids": names}
+    if weights is not None:
+        batch["weights"] = torch.tensor([[weights[name]] for name in names]).expand(-1, longest)
+    return batch

@@ -5,24 +5,43 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from winnow.errors import BadSetting, MissingResource
-from winnow.params import FinetuneParams, LoraParams, Precision
+from winnow.params import FinetuneParams, LoraParams, Machine
 from winnow.records.tokenizer import model_name
 from winnow.stages import Finished
 
 
-def dtype_of(precision: Precision, device: str) -> torch.dtype:
+def dtype_of(precision: str, device: str) -> torch.dtype:
     """`auto` is bf16 on CUDA and fp32 on a CPU, so that it is known before a worker starts."""
     wanted = ("bf16" if device.startswith("cuda") else "fp32") if precision == "auto" else precision
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[wanted]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
 
 
-def load_model(base: Finished, precision: Precision, device: str) -> PreTrainedModel:
-    """The base model on its device, in eval mode."""
-    options: dict[str, Any] = {"use_safetensors": True, "dtype": dtype_of(precision, device)}
+def load_for_training(base: Finished, params: FinetuneParams, machine: Machine, device: str) -> PreTrainedModel:
+    """The base model as a training begins with it: weights that are trained themselves are kept in fp32.
+
+    An engine that cuts them into parts places these itself.
+    """
+    precision = "fp32" if params.method == "full" else params.precision
+    place = "cpu" if machine.is_sharded else device
+    return load_model(base, precision, place, four_bit=params.method == "qlora")
+
+
+def load_model(base: Finished, precision: str, device: str, four_bit: bool = False) -> PreTrainedModel:
+    """The base model on its device, in eval mode; ``four_bit``: its linear layers as nf4, doubly quantised."""
+    dtype = dtype_of(precision, device)
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": dtype}
+    if four_bit:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        options["device_map"] = {"": device}
     options["trust_remote_code"] = bool(base.summary.get("trust_remote_code"))
     if base.summary.get("revision"):
         options["revision"] = base.summary["revision"]
@@ -34,6 +53,9 @@ def load_model(base: Finished, precision: Precision, device: str) -> PreTrainedM
             "without a network the model has to be in a local folder or in the Hugging Face cache."
         ) from None
     model.config.use_cache = False
+    if four_bit:
+        # What is not in 4 bits (norms, embeddings, head) is kept in fp32.
+        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False).eval()
     return model.to(device).eval()
 
 
@@ -54,17 +76,24 @@ def add_adapter(model: PreTrainedModel, params: LoraParams, seed: int) -> PeftMo
 
 
 @contextmanager
-def trainable(model: PreTrainedModel, params: FinetuneParams, seed: int) -> Iterator[Any]:
-    """The base model made ready for one seed's training, and afterwards put back to what it was, exactly."""
-    if params.method == "lora":
+def trainable(model: PreTrainedModel, params: FinetuneParams, seed: int, once: bool = False) -> Iterator[Any]:
+    """The base model made ready for one seed's training, and afterwards put back to what it was, exactly.
+
+    Not where it is used ``once``: what an engine has cut into parts is not put together again.
+    """
+    if params.method != "full":
         adapted = add_adapter(model, params.lora, seed)
         # With a name peft looks it up on the hub at each save; the fingerprint is written when all is done.
         adapted.peft_config["default"].base_model_name_or_path = None
         try:
             yield adapted
         finally:
-            adapted.unload()
-            model.requires_grad_(True)
+            if not once:
+                adapted.unload()
+                model.requires_grad_(params.method == "lora")
+        return
+    if once:
+        yield model
         return
     initial = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
     try:

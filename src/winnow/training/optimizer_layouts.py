@@ -75,7 +75,8 @@ def optimizer_order(model: torch.nn.Module) -> list[str]:
 
 
 def _require_shapes(checkpoint: Path, model: torch.nn.Module, state: OptimizerState) -> None:
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+    # ZeRO-3 leaves an empty parameter, and its shape beside it.
+    shapes = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in model.named_parameters() if p.requires_grad}
     found = {name: tuple(moments[KINDS[0]].shape) for name, moments in state.moments.items()}
     if found != shapes:
         odd = next(iter(name for name in {**shapes, **found} if shapes.get(name) != found.get(name)))

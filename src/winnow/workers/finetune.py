@@ -4,38 +4,71 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from winnow.params import FinetuneParams
-from winnow.records.tokenizer import load_tokenizer
-from winnow.records.tokens import TokenTable
+from winnow.records.prompts import Prompt
+from winnow.records.tokenizer import load_tokenizer, padding_id
+from winnow.records.tokens import TokenRow, TokenTable
 from winnow.stages import Finished, Work
-from winnow.training.data import expand
-from winnow.training.finetune import Plan, train
-from winnow.training.model import load_model, trainable
+from winnow.training.data import lay_out
+from winnow.training.finetune import train
+from winnow.training.model import load_for_training, trainable
+from winnow.training.plan import Plan
+from winnow.training.watch import Watch
 from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
 
 
 def work(worker: Worker) -> dict[str, Any]:
     """Train the models that are missing."""
-    task = worker.job.task
+    task, machine, device = worker.job.task, worker.job.machine, worker.device()
     params = FinetuneParams.model_validate(task["params"])
     base = Finished.open(Path(task["base_model"]))
     tokens = TokenTable.open(Path(task["tokens"]), "train")
     tokenizer = load_tokenizer(base)
-    device = worker.device()
-    precision = params.precision if params.method == "lora" else "fp32"
-    model = load_model(base, precision, device)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    # An engine that cuts weights or wraps parameters leaves nothing that a second training could begin with.
+    once = machine.engine != "ddp"
+    model: Any = None
     for name, place in worker.job.places.items():
         seed = task["seeds"][name]
-        order = expand(task["mixes"][name], seed, params.steps, params.epochs, params.batch)
-        plan = Plan(params, seed, order, place.partial, _public_name(base), pad_id, worker.job.machine, device)
+        order, weights = lay_out(task["mixes"][name], seed, params)
+        plan = Plan(
+            params,
+            seed,
+            order,
+            place.partial,
+            _public_name(base),
+            padding_id(tokenizer),
+            machine,
+            device,
+            weights=weights,
+            watch=watch(task, params, tokenizer, place.partial),
+        )
         forget_peak_memory()
-        with trainable(model, params, seed) as ready:
+        model = load_for_training(base, params, machine, device) if once or model is None else model
+        with trainable(model, params, seed, once) as ready:
             cost = train(ready, tokens, plan, partial(worker.report, message=f"seed {seed}"))
         if worker.is_main:
             Work(place).finish({"seed": seed, "steps": plan.steps}, {**cost, "peak_memory_gb": peak_memory_gb()})
         worker.barrier()
     return {}
+
+
+def watch(task: dict[str, Any], params: FinetuneParams, tokenizer: Any, folder: Path) -> Watch | None:
+    """What is looked at while the model is trained."""
+    if not params.watched:
+        return None
+    prompts = [Prompt(**prompt) for prompt in task["prompts"]]
+    rows = validation_rows(TokenTable.open(Path(task["tokens"]), "validation"), params.validation_rows)
+    options = params.samples
+    return Watch(folder, tokenizer, task["template"], rows, prompts, options.every, options.max_new_tokens)
+
+
+def validation_rows(table: TokenTable, count: int) -> list[TokenRow]:
+    """At most so many, at random, the same every time."""
+    ids = sorted(table.ids)
+    kept = np.random.default_rng(0).permutation(len(ids))[:count]
+    return table.rows([ids[place] for place in sorted(kept)])
 
 
 def _public_name(base: Finished) -> str:

@@ -11,13 +11,13 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,12 +27,17 @@ from winnow.errors import WorkerFailed
 from winnow.params import Machine
 from winnow.progress import publish
 from winnow.stages import Finished, Place, Work, require_build
+from winnow.workers.engines import launch_options
+from winnow.workers.extensions import build_missing, deepspeed_environment
 from winnow.workers.job import LOG, PROGRESS, RESULT, Job
+from winnow.workers.memory import remedies
 from winnow.workers.runtime import parse_news, perform
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0
 LAST_LINES = 20
+# The others share rows among processes, each with a whole model.
+TRAINS = ("finetune", "warmup")
 # Threads that wait for each other in busy loops make two jobs on one machine many times slower than one.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -59,6 +64,7 @@ def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Pl
 def launch(stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine) -> dict[str, Any]:
     """Run `winnow.workers.<stage>` on ``task`` and return what it answered."""
     folder = Path(tempfile.mkdtemp(prefix=f"winnow-{stage}-"))
+    machine = machine if stage in TRAINS else machine.model_copy(update={"engine": "ddp"})
     job = Job(stage, dict(task), dict(places), machine, os.getpid(), folder)
     job_file = job.write()
     process = _fork(job_file) if _may_fork(machine) else _spawn(job, job_file)
@@ -98,7 +104,12 @@ class _Process:
 
 
 def _may_fork(machine: Machine) -> bool:
-    return machine.processes == 1 and machine.forkserver and sys.platform == "linux"
+    return _is_alone(machine) and machine.forkserver and sys.platform == "linux"
+
+
+def _is_alone(machine: Machine) -> bool:
+    """Whether one process does without a launcher."""
+    return machine.processes == 1 and machine.engine == "ddp"
 
 
 def _fork(job_file: Path) -> _Process:
@@ -155,35 +166,16 @@ def _forked(job_file: str, environment: dict[str, str]) -> None:
 def _spawn(job: Job, job_file: Path) -> _Process:
     module = ["-m", f"winnow.workers.{job.stage}", str(job_file)]
     command = [sys.executable, *module]
-    if job.machine.processes > 1:
-        config = job.machine.accelerate_config or _accelerate_config(job)
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), *module]
     # ACCELERATE_USE_CPU makes accelerate start one process, or plain DDP in place of DeepSpeed, without a word.
     environment = {**PATIENT, **{name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}}
+    if not _is_alone(job.machine):
+        command = [sys.executable, "-m", "accelerate.commands.launch", *launch_options(job.machine), *module]
+        environment |= deepspeed_environment(job.machine)
+        build_missing(job.machine, environment)
     environment["OMP_NUM_THREADS"] = str(job.machine.threads or max(1, (os.cpu_count() or 1) // job.machine.processes))
     with (job.folder / LOG).open("ab") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     return _Process(" ".join(command), child.pid, child.poll)
-
-
-def _accelerate_config(job: Job) -> Path:
-    """The form that really starts several processes on a CPU, where `MULTI_CPU` starts one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    lines = {
-        "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "MULTI_GPU",
-        "num_machines": 1,
-        "machine_rank": 0,
-        "num_processes": job.machine.processes,
-        "main_process_port": port,
-        "mixed_precision": "no",
-        "use_cpu": False,
-    }
-    path = job.folder / "accelerate.yml"
-    path.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items()))
-    return path
 
 
 def _follow(job: Job, process: _Process) -> int:
@@ -220,8 +212,12 @@ def _answer(job: Job, process: _Process, exit_code: int) -> dict[str, Any]:
         return dict(content["result"])
     log = job.folder / LOG
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    # After a worker's own last words its launcher tells at length that it ended.
+    lines = list(takewhile(lambda line: "torch/distributed/elastic/" not in line, lines)) or lines
+    killed = exit_code == -signal.SIGKILL
+    hint = f"Killed from outside; if memory ran out, these take less:\n{remedies(job)}\n" if killed else ""
     raise WorkerFailed(
         f"The worker for {job.stage} ended with exit code {exit_code} and no result. Committed shards are kept; the "
-        f"next run goes on from them.\nCommand: {process.command}\nLog: {log}\nIts last lines:\n"
+        f"next run goes on from them.\n{hint}Command: {process.command}\nLog: {log}\nIts last lines:\n"
         + "\n".join(lines[-LAST_LINES:])
     )

@@ -15,6 +15,7 @@ from winnow import errors
 from winnow.errors import WinnowError, WorkerFailed
 from winnow.progress import News
 from winnow.workers.job import PROGRESS, RESULT, Job
+from winnow.workers.memory import is_out_of_memory, out_of_memory
 
 INTERRUPTED = 130
 
@@ -95,7 +96,7 @@ def run(work: Callable[[Worker], dict[str, Any]], arguments: list[str] | None = 
 def perform(work: Callable[[Worker], dict[str, Any]], job_file: Path) -> int:
     """Do one job in this process and return its exit code."""
     job = Job.read(job_file)
-    threading.Thread(target=_leave_with, args=(job.launcher,), daemon=True).start()
+    threading.Thread(target=_leave_with, args=(job.launcher, os.getppid()), daemon=True).start()
     import torch
 
     torch.set_num_threads(threads_per_process(job))
@@ -110,6 +111,10 @@ def perform(work: Callable[[Worker], dict[str, Any]], job_file: Path) -> int:
         answer: dict[str, Any] = {"result": work(worker)}
     except WinnowError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        answer = {"error": "OutOfMemory", "message": out_of_memory(job, error)}
     except KeyboardInterrupt:
         return INTERRUPTED
     if worker.is_main or "error" in answer:
@@ -124,9 +129,9 @@ def parse_news(stage: str, line: str) -> News:
     return News(stage=stage, **json.loads(line))
 
 
-def _leave_with(launcher: int) -> None:
-    """End this process when its launcher is gone, so that a killed run leaves no worker behind."""
-    while _is_alive(launcher):
+def _leave_with(launcher: int, parent: int) -> None:
+    """End this process when its launcher is gone, or what it started this with: a kill leaves no worker behind."""
+    while _is_alive(launcher) and os.getppid() == parent:
         time.sleep(1)
     os._exit(INTERRUPTED)
 

@@ -10,12 +10,13 @@ from torch import manual_seed
 from winnow.moe.convert import load_gates, widen
 from winnow.moe.training import TOKENS, SelectorTraining
 from winnow.params import SelectMoeParams
-from winnow.records.tokenizer import load_tokenizer
+from winnow.records.tokenizer import load_tokenizer, padding_id
 from winnow.records.tokens import TokenTable
 from winnow.stages import Finished, Work
 from winnow.training.data import expand
-from winnow.training.finetune import Plan, train
+from winnow.training.finetune import train
 from winnow.training.model import load_model
+from winnow.training.plan import Plan
 from winnow.workers.runtime import Worker, peak_memory_gb, run
 
 CURVE = "select_moe/loss"
@@ -40,7 +41,6 @@ def work(worker: Worker) -> dict[str, Any]:
     module = SelectorTraining(model, routers, load_gates(converted)[1], params)
     warmup = params.warmup
     order = expand(dict.fromkeys(task["rows"], 1), warmup.seed, warmup.steps, warmup.epochs, warmup.batch)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     machine = worker.job.machine
     plan = Plan(
         warmup,
@@ -48,10 +48,9 @@ def work(worker: Worker) -> dict[str, Any]:
         order,
         place.partial,
         base.fingerprint,
-        pad_id,
+        padding_id(tokenizer),
         machine,
         device,
-        moments=False,
         curve=CURVE,
         told=module.told,
         count_tokens_as=TOKENS if params.tokens == "all" else None,

@@ -6,13 +6,14 @@ from typing import Any
 
 from winnow.checkpoints import optimizer_layout, steps_in
 from winnow.params import WarmupParams
-from winnow.records.tokenizer import load_tokenizer
+from winnow.records.tokenizer import load_tokenizer, padding_id
 from winnow.records.tokens import TokenTable
 from winnow.stages import Finished, Place, Work
 from winnow.training.checkpoints import keep_moments, load_checkpoint
-from winnow.training.data import expand
-from winnow.training.finetune import Plan, train
-from winnow.training.model import load_model, trainable
+from winnow.training.data import lay_out
+from winnow.training.finetune import train
+from winnow.training.model import load_for_training, load_model, trainable
+from winnow.training.plan import Plan
 from winnow.workers.runtime import Worker, peak_memory_gb, run
 
 
@@ -33,14 +34,23 @@ def work(worker: Worker) -> dict[str, Any]:
 def _train(worker: Worker, place: Place, params: WarmupParams, base: Finished) -> None:
     task = worker.job.task
     tokens = TokenTable.open(Path(task["tokens"]), "train")
-    tokenizer = load_tokenizer(base)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    device = worker.device()
-    model = load_model(base, params.precision if params.method == "lora" else "fp32", device)
-    order = expand(task["rows"], params.seed, params.steps, params.epochs, params.batch)
-    more = params.model_dump(include={"save_every", "moments", "record"}) | {"curve": f"warmup/loss/{task['name']}"}
-    plan = Plan(params, params.seed, order, place.partial, base.fingerprint, pad_id, worker.job.machine, device, **more)
-    with trainable(model, params, params.seed) as ready:
+    tokenizer, device, machine = load_tokenizer(base), worker.device(), worker.job.machine
+    order, weights = lay_out(task["rows"], params.seed, params)
+    plan = Plan(
+        params,
+        params.seed,
+        order,
+        place.partial,
+        base.fingerprint,
+        padding_id(tokenizer),
+        machine,
+        device,
+        weights=weights,
+        record=params.record,
+        curve=f"warmup/loss/{task['name']}",
+    )
+    model = load_for_training(base, params, machine, device)
+    with trainable(model, params, params.seed, once=True) as ready:
         cost = train(ready, tokens, plan, partial(worker.report, message=""))
     if worker.is_main:
         rows = sum(task["rows"].values())

@@ -1,0 +1,98 @@
+"""Short rows share a sequence, and do not see each other.
+
+The rows of a micro-batch stay what they are, and so does the loss; only their layout changes. No sequence is longer
+than the longest row. There is no attention mask: models tell rows apart by positions that begin again at 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from winnow.errors import BadSetting
+from winnow.records.tokens import TokenRow
+from winnow.training.data import IGNORED, Rows, collate
+
+# Of logits in fp32: another order of sums gives 1e-5, a row that sees its neighbour more than 0.1.
+TOLERANCE = 1e-3
+
+
+def pack(rows: Sequence[TokenRow], pad_id: int, weights: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """A micro-batch in as few sequences as first fit finds, each as long as the longest row."""
+    sequences = first_fit([len(row.input_ids) for row in rows])
+    longest = max(len(row.input_ids) for row in rows)
+    shape = (len(sequences), longest)
+    batch = {"input_ids": torch.full(shape, pad_id), "labels": torch.full(shape, IGNORED)}
+    batch["position_ids"] = torch.zeros(shape, dtype=torch.long)
+    if weights is not None:
+        batch["weights"] = torch.zeros(shape)
+    for number, sequence in enumerate(sequences):
+        start = 0
+        for row in (rows[place] for place in sequence):
+            _put(batch, number, start, row, weights)
+            start += len(row.input_ids)
+        # What is left is a row of its own, of which nothing is learnt.
+        batch["position_ids"][number, start:] = torch.arange(longest - start)
+    return {**batch, "example_ids": [rows[place].example_id for sequence in sequences for place in sequence]}
+
+
+def _put(batch: dict[str, Any], number: int, start: int, row: TokenRow, weights: Mapping[str, float] | None) -> None:
+    length = len(row.input_ids)
+    tokens = torch.from_numpy(row.input_ids.astype(np.int64))
+    place = slice(start, start + length)
+    batch["input_ids"][number, place] = tokens
+    batch["position_ids"][number, place] = torch.arange(length)
+    batch["labels"][number, place] = torch.where(torch.from_numpy(row.supervised), tokens, IGNORED)
+    # The row before must not learn to predict this one.
+    batch["labels"][number, start] = IGNORED
+    if weights is not None:
+        batch["weights"][number, place] = weights[row.example_id]
+
+
+def first_fit(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of the rows in each sequence, none longer than the longest row: long rows first, each where it fits."""
+    room: list[int] = []
+    sequences: list[list[int]] = []
+    capacity = max(lengths)
+    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
+        found = next((number for number, left in enumerate(room) if left >= lengths[place]), len(room))
+        if found == len(room):
+            room.append(capacity)
+            sequences.append([])
+        room[found] -= lengths[place]
+        sequences[found].append(place)
+    return sequences
+
+
+@torch.no_grad()
+def require_packing(model: Any, rows: Rows, pad_id: int) -> None:
+    """Refuse a model whose rows see each other when they share a sequence: not all architectures look at positions."""
+    few = sorted((rows[place] for place in range(min(8, len(rows)))), key=lambda row: len(row.input_ids))[:2]
+    if len(few) < 2:
+        return
+    # A row of their joint length makes room for both.
+    both = TokenRow("both", np.concatenate([row.input_ids for row in few]), np.concatenate([r.supervised for r in few]))
+    packed, plain = pack([both, *few], pad_id), collate(few, pad_id)
+    was_training = model.training
+    model.eval()
+    logits = {"packed": _logits(model, packed), "plain": _logits(model, plain)}
+    model.train(was_training)
+    start, scale = 0, max(1.0, logits["plain"].abs().max().item()) * (1 if model.dtype == torch.float32 else 30)
+    for name in packed["example_ids"][1:]:
+        place = plain["example_ids"].index(name)
+        length = len(few[place].input_ids)
+        gap = (logits["packed"][1, start : start + length] - logits["plain"][place, :length]).abs().max().item()
+        start += length
+        if gap > TOLERANCE * scale:
+            raise BadSetting(
+                f"`finetune.packing` is true, but rows that share a sequence see each other in {type(model).__name__}: "
+                f"logits differ by {gap:.2g}. Set it to false for this model."
+            )
+
+
+def _logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+    names = {"input_ids", "attention_mask", "position_ids"} & batch.keys()
+    inputs = {name: batch[name].to(model.device) for name in names}
+    logits: torch.Tensor = model(**inputs, use_cache=False).logits.float()
+    return logits
