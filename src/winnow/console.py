@@ -81,6 +81,8 @@ class ProgressHooks:
 
     def _hear(self, news: News) -> None:
         if news.total is None or news.done is None:
+            if news.message:
+                self.console.print(f"{self.node}: {news.message}", highlight=False, soft_wrap=True)
             return
         measured = [f"{name.split('/')[1]} {value:.3f}" for name, value in news.metrics.items() if "/" in name]
         detail = " ".join([news.message, *measured]).strip()

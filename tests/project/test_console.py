@@ -32,6 +32,15 @@ def comparison(domains: tuple[str, ...] = DOMAINS) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(own, index=table.index)], axis=1)
 
 
+def test_a_message_without_a_count_is_shown_as_a_line():
+    hooks = ProgressHooks()
+    hooks.console, hooks.node = Console(file=io.StringIO(), width=200), "tokenize"
+    hooks.before_pipeline_run()
+    publish(News("tokenize", message="chat template tulu (the tokenizer has none)"))
+    hooks.after_pipeline_run()
+    assert hooks.console.file.getvalue() == "tokenize: chat template tulu (the tokenizer has none)\n"
+
+
 def shown(rows: pd.DataFrame, width: int) -> str:
     screen = Console(file=io.StringIO(), width=width, force_terminal=False)
     screen.print(console.arms_table(rows))

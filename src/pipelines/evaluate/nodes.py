@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from winnow.params import EvaluateParams, Machine, TokenizeParams
-from winnow.stages import Finished, FinishedParts, file_checksum, locate, require_build
+from winnow.records.chat_template import template_checksum
+from winnow.stages import Finished, FinishedParts, locate, require_build
 from winnow.workers.launch import launch_missing
 
 REVISION = 1
@@ -60,7 +61,7 @@ def score_models(
     settings = {
         **params.model_dump(mode="json"),
         "max_length": tokenize.max_length,
-        "template": file_checksum(template) if template else None,
+        "template": template_checksum(template),
     }
     places = {
         seed: locate(

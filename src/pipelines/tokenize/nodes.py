@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from winnow.errors import NothingToTrainOn
 from winnow.params import Machine, TokenizeParams
 from winnow.progress import News, publish
+from winnow.records.chat_template import FILE, chat_template, describe_template, template_checksum, template_text
 from winnow.records.tokenizer import load_tokenizer
 from winnow.records.tokens import truncated, write_tokens
-from winnow.stages import Finished, Work, file_checksum, locate, require_build
+from winnow.stages import Finished, Work, locate, require_build
 
 REVISION = 1
 
@@ -26,7 +27,7 @@ def tokenize_splits(
     """Render tables of conversations, shard by shard."""
     settings = {
         "max_length": params.max_length,
-        "template": file_checksum(params.template) if params.template else None,
+        "template": template_checksum(params.template),
     }
     inputs = {name: table.fingerprint for name, table in splits.items()} | {"base_model": base_model.fingerprint}
     place = locate(machine.data_root / "02_intermediate", "tokens", REVISION, settings, inputs)
@@ -34,8 +35,11 @@ def tokenize_splits(
         return finished
     require_build([place])
     start = time.monotonic()
-    template = params.template.read_text(encoding="utf-8") if params.template else None
+    template = template_text(params.template)
     tokenizer = load_tokenizer(base_model)
+    used = describe_template(template, tokenizer)
+    if not (template or tokenizer.chat_template):
+        publish(News("tokenize", message=f"chat template {used}; `tokenize.template` names another"))
     scans = {name: table.scan() for name, table in splits.items()}
     total = sum(table.summary["tables"][table.table]["rows"] for table in splits.values())
     done = 0
@@ -46,6 +50,8 @@ def tokenize_splits(
         publish(News("tokenize", done=done, total=total, message=split))
 
     with Work.resume(place) as work:
+        # Whoever talks to a model that was trained on these tokens needs the very same.
+        work.commit(FILE, lambda path: path.write_text(chat_template(template, tokenizer), encoding="utf-8"))
         tables = write_tokens(
             work, scans, lambda messages: truncated(messages, tokenizer, template, params.max_length), report
         )
@@ -54,4 +60,4 @@ def tokenize_splits(
                 f"None of {total} rows can be trained on: {tables['unusable']['rows']} leave nothing to supervise. "
                 "Look at the table `unusable`, and raise `tokenize.max_length` or give a `tokenize.template`."
             )
-        return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
+        return work.finish({"tables": tables, "template": used}, {"seconds": time.monotonic() - start})

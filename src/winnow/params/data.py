@@ -1,11 +1,13 @@
 """Generated data, ingest, split and tokens."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from winnow.params.base import Params
+
+TemplateName = Literal["chatml", "llama3", "tulu"]
 
 
 class FabricatedModel(Params):
@@ -106,4 +108,14 @@ class TokenizeParams(Params):
     """Rendering of conversations into tokens and loss masks."""
 
     max_length: int = Field(default=2048, ge=8)
-    template: Path | None = Field(default=None, description="a Jinja file; None: the tokenizer's own chat template")
+    template: TemplateName | Path | None = Field(
+        default=None, description="a name or a Jinja file; None: the tokenizer's own chat template, tulu if it has none"
+    )
+
+    @model_validator(mode="after")
+    def _template_is_a_name_or_a_file(self) -> Self:
+        if isinstance(self.template, Path) and not self.template.suffix and not self.template.is_file():
+            raise ValueError(
+                f"template is {str(self.template)!r}, neither a file nor one of {', '.join(get_args(TemplateName))}"
+            )
+        return self

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from winnow.records.chat_template import chat_template
 from winnow.records.shapes import ANSWERS, Message, Unusable
 
 PLACEHOLDER = "winnowsanswer"
@@ -29,20 +30,21 @@ class Rendered:
 
 
 def render(messages: Sequence[Message], tokenizer: Any, template: str | None = None) -> Rendered:
-    """Tokens and loss mask of a conversation; raises `Unusable` where the template refuses it."""
-    template = template or tokenizer.chat_template
+    """Tokens and loss mask of a conversation; raises `Unusable` where the template refuses it.
+
+    With no ``template`` the tokenizer's own is used, or the default where it has none.
+    """
+    text = chat_template(template, tokenizer)
     turns = [{"role": _template_role(message["role"]), "content": message["content"]} for message in messages]
-    if not template:
-        raise Unusable("the tokenizer has no chat template (give one as `tokenize.template`)")
 
     def apply(of: Sequence[Message], **options: Any) -> Any:
         try:
-            return tokenizer.apply_chat_template(of, chat_template=template, **options)
+            return tokenizer.apply_chat_template(of, chat_template=text, **options)
         except Exception as error:
             # A template is a program of somebody else: it may raise anything.
             raise Unusable(f"the chat template refuses it: {(str(error).splitlines() or [repr(error)])[0]}") from None
 
-    if _MARKER.search(template):
+    if _MARKER.search(text):
         out = apply(turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
         return Rendered(np.asarray(out["input_ids"], np.int32), np.asarray(out["assistant_masks"], bool))
     whole = str(apply(turns, tokenize=False))

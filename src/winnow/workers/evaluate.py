@@ -14,6 +14,7 @@ from winnow.batching import planned_batches
 from winnow.evaluation.answers import answer_forced, answer_generated, harness
 from winnow.evaluation.questions import Question, ask
 from winnow.params import EvaluateParams
+from winnow.records.chat_template import template_text
 from winnow.records.tokenizer import load_tokenizer
 from winnow.stages import Finished, Work, table_fingerprint
 from winnow.training.model import load_model, tuned
@@ -29,7 +30,7 @@ def work(worker: Worker) -> dict[str, Any]:
     params = EvaluateParams.model_validate(task["params"])
     base = Finished.open(Path(task["base_model"]))
     tokenizer = load_tokenizer(base)
-    template = Path(task["template"]).read_text(encoding="utf-8") if task["template"] else None
+    template = template_text(task["template"])
     questions, unusable = ask(pl.scan_parquet(task["table"]), tokenizer, template, task["max_length"], params.limit)
     planned = planned_batches([question.length for question in questions], params.batch, params.batch_tokens)
     batches = [[questions[place] for place in batch] for batch in planned]

@@ -19,9 +19,13 @@ from pipelines.split.nodes import split
 from pipelines.tokenize.nodes import tokenize
 from support.tiny import checksums, untrained_model
 from winnow.errors import NothingToTrainOn
+from winnow.evaluation.questions import ask
 from winnow.params import IngestParams, Machine, SplitParams, TokenizeParams
+from winnow.progress import listening
+from winnow.records.chat_template import NAMED
 from winnow.records.columnar_files import open_parquet
 from winnow.records.ingest import example_id, write_file
+from winnow.records.tokenizer import load_tokenizer
 from winnow.records.tokens import TokenTable
 from winnow.records.tree import write_repeated
 from winnow.stages import Finished
@@ -161,6 +165,30 @@ def test_a_length_that_leaves_nothing_to_learn_is_an_error_with_a_remedy(folder:
     *_, train, validation, _, _ = run(root, folder)
     with pytest.raises(NothingToTrainOn, match=r"raise `tokenize\.max_length`"):
         tokenize(train, validation, untrained_model(root), TokenizeParams(max_length=8), Machine(data_root=root))
+
+
+def test_a_model_without_a_chat_template_gets_the_default_and_is_told_so(folder: Path, tmp_path: Path):
+    root = tmp_path / "data"
+    *_, train, validation, _, _ = run(root, folder)
+    base, machine = untrained_model(root), Machine(data_root=root)
+    (base.path / "chat_template.jinja").unlink()
+    heard: list[str] = []
+    with listening(lambda news: heard.append(news.message)):
+        tokens = tokenize(train, validation, base, TokenizeParams(), machine)
+    assert tokens.summary["template"] == "tulu (the tokenizer has none)"
+    assert any("chat template tulu (the tokenizer has none)" in message for message in heard)
+    assert (tokens.path / "chat_template.jinja").read_text() == NAMED["tulu"].read_text()
+    asked = tokenize(train, validation, base, TokenizeParams(template="tulu"), machine)
+    assert asked.summary["template"] == "tulu"
+    assert asked.path != tokens.path
+    assert asked.scan("lengths").collect().equals(tokens.scan("lengths").collect())
+    assert asked.scan("unusable").collect().is_empty()
+    questions, unusable = ask(validation.scan(), load_tokenizer(base), None, 2048, None)
+    table = TokenTable.open(tokens.path, "validation")
+    assert unusable == 0
+    for question in questions:
+        (row,) = table.rows([question.example_id])
+        assert row.input_ids.tolist() == [*question.context, *question.answer]
 
 
 def test_a_streamed_parquet_file_stays_on_disk(tmp_path: Path):
