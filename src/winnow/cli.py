@@ -6,8 +6,10 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
+from winnow.commands.chat import chat
 from winnow.commands.export import export, merge_files
 from winnow.commands.gradients import export_gradients, import_gradients
+from winnow.commands.merge import merge
 from winnow.commands.recipes import recipes
 from winnow.commands.run import choosing_options, run_options
 
@@ -65,6 +67,8 @@ def plan(**options: Any) -> None:
 
 cli.add_command(click.Command("run", params=run_options(), callback=_run, help=RUN_HELP))
 cli.add_command(recipes)
+cli.add_command(chat)
+cli.add_command(merge)
 cli.add_command(merge_files)
 cli.add_command(export)
 cli.add_command(export_gradients)

@@ -51,7 +51,7 @@ def render(messages: Sequence[Message], tokenizer: Any, template: str | None = N
     encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     offsets = np.asarray(encoded["offset_mapping"], np.int64).reshape(-1, 2)
     ids = np.asarray(encoded["input_ids"], np.int32)
-    special = offsets[np.isin(ids, _special_ids(tokenizer))]
+    special = offsets[np.isin(ids, special_ids(tokenizer))]
     mask = np.zeros(len(ids), bool)
     for start, end in _answer_spans(turns, whole, special, partial(apply, tokenize=False)):
         mask |= (offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > offsets[:, 0])
@@ -71,7 +71,7 @@ def _template_role(role: str) -> str:
     return "assistant" if role in ANSWERS else role
 
 
-def _special_ids(tokenizer: Any) -> list[int]:
+def special_ids(tokenizer: Any) -> list[int]:
     """Tokens that stand for no text; some tokenizers list those of their template as added tokens only."""
     added = [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
     return [*tokenizer.all_special_ids, *added]

@@ -16,6 +16,19 @@ def model_name(base: Finished) -> str:
     return str(base.summary.get("pretrained") or base.path)
 
 
+def how_to_get(base: Finished) -> str:
+    """What to do where a base model is not there."""
+    name = model_name(base)
+    named = "It is what `model.base`, `warmup.<name>.base` or `select_moe.base` names"
+    if Path(name).is_absolute():
+        return f"{named}: give a folder that is there, or a hub id such as `Qwen/Qwen2.5-0.5B`."
+    revision = f" --revision {base.summary['revision']}" if base.summary.get("revision") else ""
+    return (
+        f"{named}. Get it with `kedro fetch RECIPE` or `hf download {name}{revision}` (HF_ENDPOINT names a mirror, "
+        "HF_TOKEN opens a gated one), or name a folder that holds it."
+    )
+
+
 def load_tokenizer(base: Finished) -> "PreTrainedTokenizerBase":
     """The tokenizer of a base model."""
     import transformers
@@ -33,9 +46,8 @@ def load_tokenizer(base: Finished) -> "PreTrainedTokenizerBase":
         tokenizer: PreTrainedTokenizerBase = loader.from_pretrained(name, **options)
     except (OSError, ValueError, ImportError) as error:
         raise MissingResource(
-            f"The tokenizer of {name!r} cannot be loaded: {str(error).strip().splitlines()[0]} Check `model.base`; "
-            "without a network the model has to be in a local folder or in the Hugging Face cache, and one that brings "
-            "its own code needs `model.trust_remote_code: true`."
+            f"The tokenizer of {name!r} cannot be loaded: {str(error).strip().splitlines()[0]} {how_to_get(base)} One "
+            "that brings its own code needs `model.trust_remote_code: true`."
         ) from None
     if not tokenizer.is_fast:
         raise MissingResource(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 
 from winnow.errors import BadSetting, MissingResource
 from winnow.params import FinetuneParams, LoraParams, Machine
-from winnow.records.tokenizer import model_name
+from winnow.records.tokenizer import how_to_get, model_name
 from winnow.stages import Finished
 
 
@@ -25,38 +25,42 @@ def load_for_training(base: Finished, params: FinetuneParams, machine: Machine, 
 
     An engine that cuts them into parts places these itself.
     """
+    if params.method == "qlora":
+        return _load_in_four_bits(base, dtype_of(params.precision, device), device)
     precision = "fp32" if params.method == "full" else params.precision
-    place = "cpu" if machine.is_sharded else device
-    return load_model(base, precision, place, four_bit=params.method == "qlora")
+    return load_model(base, precision, "cpu" if machine.is_sharded else device)
 
 
-def load_model(base: Finished, precision: str, device: str, four_bit: bool = False) -> PreTrainedModel:
-    """The base model on its device, in eval mode; ``four_bit``: its linear layers as nf4, doubly quantised."""
-    dtype = dtype_of(precision, device)
-    options: dict[str, Any] = {"use_safetensors": True, "dtype": dtype}
-    if four_bit:
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-        options["device_map"] = {"": device}
+def load_model(base: Finished, precision: str, device: str) -> PreTrainedModel:
+    """The base model on its device, in eval mode."""
+    model = read_model(base, dtype_of(precision, device))
+    model.config.use_cache = False
+    return model.to(device).eval()
+
+
+def _load_in_four_bits(base: Finished, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """Its linear layers as nf4, doubly quantised; what is not in 4 bits (norms, embeddings, head) in fp32."""
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    model = read_model(base, dtype, quantization_config=four_bits, device_map={"": device})
+    model.config.use_cache = False
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False).eval()
+
+
+def read_model(base: Finished, dtype: torch.dtype | Literal["auto"], **options: Any) -> PreTrainedModel:
+    """The base model as its files have it; `auto` is their own dtype."""
+    options |= {"use_safetensors": True, "dtype": dtype}
     options["trust_remote_code"] = bool(base.summary.get("trust_remote_code"))
     if base.summary.get("revision"):
         options["revision"] = base.summary["revision"]
     try:
-        model = AutoModelForCausalLM.from_pretrained(model_name(base), **options)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model_name(base), **options)
     except OSError as error:
         raise MissingResource(
-            f"The model {model_name(base)!r} cannot be loaded: {str(error).splitlines()[0]} Check `model.base`; "
-            "without a network the model has to be in a local folder or in the Hugging Face cache."
+            f"The model {model_name(base)!r} cannot be loaded: {str(error).strip().splitlines()[0]} {how_to_get(base)}"
         ) from None
-    model.config.use_cache = False
-    if four_bit:
-        # What is not in 4 bits (norms, embeddings, head) is kept in fp32.
-        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False).eval()
-    return model.to(device).eval()
+    return model
 
 
 def add_adapter(model: PreTrainedModel, params: LoraParams, seed: int) -> PeftModel:
