@@ -1,5 +1,6 @@
 """Talking: what was said before is in the prompt, answers end where training ended them, and pieces are the whole."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,15 @@ from winnow.records.chat_template import NAMED
 from winnow.records.template import render
 from winnow.records.tokenizer import load_tokenizer
 from winnow.training.model import load_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a model waits for its threads most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
