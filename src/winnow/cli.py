@@ -8,6 +8,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from winnow.commands.chat import chat
 from winnow.commands.export import export, merge_files
+from winnow.commands.fetch import fetch
 from winnow.commands.gradients import export_gradients, import_gradients
 from winnow.commands.merge import merge
 from winnow.commands.recipes import recipes
@@ -67,6 +68,7 @@ def plan(**options: Any) -> None:
 
 cli.add_command(click.Command("run", params=run_options(), callback=_run, help=RUN_HELP))
 cli.add_command(recipes)
+cli.add_command(fetch)
 cli.add_command(chat)
 cli.add_command(merge)
 cli.add_command(merge_files)

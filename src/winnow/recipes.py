@@ -1,5 +1,7 @@
 """Recipes: YAML files with the options of `kedro run` under the key `run`, checked before anything runs.
 
+Under `fetch` a recipe may say where its data comes from, for `kedro fetch`.
+
 The same check serves `--params`: Kedro itself takes a misspelt stage for a parameter that nobody reads.
 """
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from winnow import params as models
 from winnow.errors import BadSetting
+from winnow.fetch import DataSource
 
 STAGES: dict[str, type[models.Params]] = {
     "budget": models.BudgetParams,
@@ -67,20 +70,48 @@ class Recipe(BaseModel):
     is_async: bool = False
 
 
+class _Sources(BaseModel):
+    fetch: list[DataSource]
+
+
 def read_recipe(path: str | Path, arms: Collection[str] = ()) -> dict[str, Any]:
     """Read and check a recipe; only what it says is returned. Arms are checked where the known ``arms`` are given."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path} is not a YAML file: {error}") from None
-    if not isinstance(content, dict) or set(content) != {"run"} or not isinstance(content["run"], dict):
-        raise BadSetting(f"{path}: a recipe has one top key, `run`, with the options of `kedro run` under it.")
+    content = _content(path)
+    read_sources(path)
     try:
         recipe = Recipe.model_validate(content["run"])
     except ValidationError as error:
         raise BadSetting(f"{path}: {'; '.join(explain('run', content['run'], Recipe, error))}") from None
     check_params(recipe.params, str(path), arms)
     return recipe.model_dump(exclude_unset=True)
+
+
+def read_sources(path: str | Path) -> list[DataSource]:
+    """Where a recipe's data comes from."""
+    sources = {"fetch": _content(path).get("fetch") or []}
+    try:
+        return _Sources.model_validate(sources).fetch
+    except ValidationError as error:
+        raise BadSetting(f"{path}: {'; '.join(_explain_source(item) for item in error.errors())}") from None
+
+
+def _explain_source(item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    return f"`{place}`: {item['msg'].removeprefix('Value error, ')}."
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path} is not a YAML file: {error}") from None
+    known = isinstance(content, dict) and {"run"} <= set(content) <= {"run", "fetch"}
+    if not known or not isinstance(content["run"], dict):
+        raise BadSetting(
+            f"{path}: a recipe has the top key `run`, with the options of `kedro run` under it, and may have `fetch`, "
+            "a list of what `kedro fetch` gets."
+        )
+    return content
 
 
 def check_params(params: Mapping[str, Any], source: str, arms: Collection[str] = ()) -> None:

@@ -59,7 +59,14 @@ def test_each_stage_of_the_configuration_has_a_model_to_check_it():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("params: {}", "one top key, `run`"),
+        ("params: {}", "the top key `run`"),
+        ("{run: {}, fech: []}", "may have `fetch`"),
+        ("{run: {}, fetch: [{repo: a/b}]}", "`fetch.0.to`: Field required"),
+        ("{run: {}, fetch: [{repo: a/b, to: ../b}]}", "within the project"),
+        ("{run: {}, fetch: [{repo: a/b, to: /b}]}", "within the project"),
+        ("{run: {}, fetch: [{to: data}]}", "either repo or url"),
+        ("{run: {}, fetch: [{repo: a/b, to: data, file: x}]}", "`fetch.0.file`"),
+        ("{run: {}, fetch: {repo: a/b}}", "valid list"),
         ("run: [", "not a YAML file"),
         ("run: {pipeline: random}", "Did you mean `pipelines`"),
         ("run: {params: {finetun: {lr: 1}}}", "Did you mean `finetune`"),
