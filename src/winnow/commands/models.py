@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.errors import BadInput, BadSetting, MissingResource
-from winnow.records.chat_template import FILE
+from winnow.records.chat_template import FILE, NAMED, template_checksum, template_text
 from winnow.stages import Finished, FinishedParts
 from winnow.stages.finished import RECORD
 
@@ -62,18 +62,14 @@ def _of_arm(arm: str, base: str | None, seed: int | None, env: str | None) -> Na
         if not catalog.exists(name):
             raise MissingResource(f"The arm {arm!r} has no model yet. Make it with `kedro run --pipeline {arm}` first.")
         if arm == "base":
-            return Named(arm, catalog.load(name), template=_template(catalog))
+            tokens = catalog.load("tokens").path if catalog.exists("tokens") else None
+            return Named(arm, catalog.load(name), template=_template_of(tokens) if tokens else None)
         parts: FinishedParts = catalog.load(name)
     chosen = "0" if seed is None else str(seed)
     if chosen not in parts.parts:
         raise BadSetting(f"The arm {arm!r} has no model of seed {chosen}. It has: {', '.join(parts.parts)}.")
     part = parts.parts[chosen]
     return _recorded(f"{arm}-seed{chosen}", part, part.path, base)
-
-
-def _template(catalog: Any) -> str | None:
-    """The template of the tokens that the arms train on now."""
-    return _text_of(catalog.load("tokens").path) if catalog.exists("tokens") else None
 
 
 def _in_folder(folder: Path, base: str | None) -> Named:
@@ -99,7 +95,7 @@ def _recorded(name: str, trained: Finished, folder: Path, base: str | None) -> N
     """A training's record names by fingerprint what it was trained on."""
     data_root = trained.path.parents[2]
     tokens = data_root / "02_intermediate" / "tokens" / trained.inputs.get("tokens", "-")
-    return Named(name, _outside(base) if base else _base_of(trained, data_root), folder, _text_of(tokens))
+    return Named(name, _outside(base) if base else _base_of(trained, data_root), folder, _template_of(tokens))
 
 
 def _base_of(trained: Finished, data_root: Path) -> Finished:
@@ -110,6 +106,20 @@ def _base_of(trained: Finished, data_root: Path) -> Finished:
         f"The base model of {trained.path} ({wanted}) is no longer in {data_root / '06_models'}. Name it as --base, or "
         "run the pipeline that trained it again."
     )
+
+
+def _template_of(tokens: Path) -> str | None:
+    """What tokens were rendered with; those made before templates were kept with them have its checksum."""
+    if (tokens / FILE).exists() or not (tokens / RECORD).exists():
+        return _text_of(tokens)
+    checksum = Finished.open(tokens).parameters.get("template")
+    texts = {template_checksum(name): template_text(name) for name in NAMED}
+    if checksum not in {None, *texts}:
+        raise MissingResource(
+            f"The chat template that {tokens} was rendered with is not kept there. Copy the file of "
+            f"`tokenize.template` to {tokens / FILE}."
+        )
+    return texts.get(checksum)
 
 
 def _text_of(folder: Path) -> str | None:

@@ -14,6 +14,7 @@ from winnow.commands.merge import merge
 from winnow.commands.models import find_model
 from winnow.datasets import FinishedDataset
 from winnow.errors import BadInput, BadSetting, MissingResource
+from winnow.records.chat_template import template_checksum
 from winnow.stages import Finished, FinishedParts, Work, locate
 
 
@@ -89,6 +90,24 @@ def test_an_adapter_of_another_trainer_names_its_base_or_is_told(trained: Finish
         find_model(str(folder))
     with pytest.raises(MissingResource, match="`hf download ID`"):
         find_model(str(folder), "/no/such/folder")
+
+
+def test_tokens_from_before_templates_were_kept_with_them_are_known_by_its_checksum(trained: Finished, tmp_path: Path):
+    data = trained.path.parents[2]
+    base = Finished.open(next((data / "06_models").glob("base/[!.]*")))
+
+    def found(template: str | None) -> str | None:
+        with Work.resume(locate(data / "02_intermediate", "tokens", 2, {"template": template}, {})) as work:
+            tokens = work.place.finished() or work.finish({}, {})
+        inputs = {"base_model": base.fingerprint, "tokens": tokens.fingerprint}
+        with Work.resume(locate(data / "06_models", "warmup", 1, {}, inputs)) as work:
+            write_adapter(base, work.path)
+            return find_model(str(work.finish({}, {}).path)).template
+
+    assert found(None) is None
+    assert found(template_checksum("tulu")) == TULU
+    with pytest.raises(MissingResource, match=r"is not kept there. Copy the file of `tokenize\.template`"):
+        found("of a file that nobody has")
 
 
 def test_a_base_that_was_deleted_is_named(trained: Finished, tmp_path: Path):
