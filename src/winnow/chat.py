@@ -52,25 +52,31 @@ class Chat:
     def say(self, text: str, hear: Listener) -> str:
         """Ask; ``hear`` gets the answer piece by piece. An answer that was interrupted is not remembered."""
         asked: list[Message] = [*self.turns, {"role": "user", "content": text}]
-        prompt = self._prompt(asked).to(self.model.device)
+        ids = self._prompt(asked).to(self.model.device)
         streamer = _Heard(self.tokenizer, hear, self.stop_text)
         with torch.inference_mode():
-            self.model.generate(**prompt, generation_config=self._settings(prompt), streamer=streamer, **self._until())
+            self.model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=self._settings(ids.shape[1]),
+                streamer=streamer,
+                **self._until(),
+            )
         answer = "".join(streamer.heard).strip()
         self.turns = [*asked, {"role": "assistant", "content": answer}]
         return answer
 
-    def _prompt(self, turns: Sequence[Message]) -> Any:
+    def _prompt(self, turns: Sequence[Message]) -> torch.Tensor:
         try:
-            return self.tokenizer.apply_chat_template(
+            prompt = self.tokenizer.apply_chat_template(
                 turns, chat_template=self.template, add_generation_prompt=True, return_dict=True, return_tensors="pt"
             )
         except Exception as error:
             # A template is a program of somebody else: it may raise anything.
             raise BadSetting(f"The chat template refuses the conversation: {error}. /clear begins anew.") from None
+        return torch.as_tensor(prompt["input_ids"])
 
-    def _settings(self, prompt: Any) -> GenerationConfig:
-        used = prompt["input_ids"].shape[1]
+    def _settings(self, used: int) -> GenerationConfig:
         room = getattr(self.model.config, "max_position_embeddings", used + self.max_new_tokens) - used
         if room < 1:
             raise BadSetting(f"The conversation has {used} tokens, more than the model takes. /clear begins anew.")

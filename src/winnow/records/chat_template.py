@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from winnow.errors import BadSetting
-from winnow.records.shapes import Unusable
 from winnow.stages import file_checksum
 
 NAMED = {path.stem: path for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}
@@ -53,9 +52,9 @@ def chat_template(template: str | None, tokenizer: Any) -> str:
         return str(tokenizer.get_chat_template())
     except ValueError:
         names = ", ".join(sorted(tokenizer.chat_template))
-        raise Unusable(
-            f"the tokenizer has several chat templates ({names}), none of them its default: give one as "
-            "`tokenize.template`"
+        raise BadSetting(
+            f"The tokenizer has several chat templates ({names}), none of them its default: give one as "
+            "`tokenize.template`."
         ) from None
 
 

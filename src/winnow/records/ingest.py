@@ -56,7 +56,8 @@ def find_files(folder: Path) -> list[RawFile]:
     """All files below ``folder`` in the order of their names; hidden ones are left out, odd ones have a reason."""
     if not folder.is_dir():
         raise BadInput(
-            f"The raw folder {folder} is not a folder. Put your files into one, and set `ingest.folder` to it."
+            f"The raw folder {folder} is not a folder. Put your files into one, and set `ingest.folder` to it; "
+            "`kedro fetch RECIPE` gets the data of a recipe that says where it is."
         )
     found: list[RawFile] = []
 

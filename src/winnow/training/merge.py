@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
@@ -76,11 +77,15 @@ def adapted_model(model: PreTrainedModel, adapter: Path) -> PeftModel:
     """The model with the adapter around it; one that is damaged or another model's is refused."""
     tensors = _finite_tensors(adapter)
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter))
+        with warnings.catch_warnings():
+            # peft calls what transformers will drop.
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, str(adapter))
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
         raise BadInput(_does_not_fit(adapter, _second_line(error))) from None
-    # What it has too much or too little peft passes over.
-    if differing := set(get_peft_model_state_dict(adapted)) ^ set(tensors):
+    # What it has too much or too little peft passes over. Embeddings may be in it or not; to decide peft asks the hub.
+    needed, known = (set(get_peft_model_state_dict(adapted, save_embedding_layers=also)) for also in (False, True))
+    if differing := (needed - set(tensors)) | (set(tensors) - known):
         raise BadInput(_does_not_fit(adapter, f"{len(differing)} weights are in one alone, {min(differing)!r} first"))
     return adapted.eval()
 

@@ -98,7 +98,7 @@ def test_of_a_tokenizers_several_templates_its_default_is_used() -> None:
     tokenizer.chat_template = {"default": made.QWEN, "tools": made.PLAIN}
     assert learnt(TWO_TURNS, "", tokenizer) == ["I<|im_end|>", "Yes: 四 🎉<|im_end|>"]
     tokenizer.chat_template = {"tools": made.PLAIN}
-    with pytest.raises(Unusable, match="several chat templates \\(tools\\)"):
+    with pytest.raises(BadSetting, match="several chat templates \\(tools\\)"):
         render(TWO_TURNS, tokenizer)
 
 
