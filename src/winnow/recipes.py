@@ -1,6 +1,6 @@
 """Recipes: YAML files with the options of `kedro run` under the key `run`, checked before anything runs.
 
-Under `fetch` a recipe may say where its data comes from, for `kedro fetch`.
+Under `fetch` a recipe may say where its data comes from, for `kedro fetch`; under `sweep`, what `kedro sweep` tries.
 
 The same check serves `--params`: Kedro itself takes a misspelt stage for a parameter that nobody reads.
 """
@@ -8,10 +8,10 @@ The same check serves `--params`: Kedro itself takes a misspelt stage for a para
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from winnow import params as models
 from winnow.errors import BadSetting
@@ -74,16 +74,38 @@ class _Sources(BaseModel):
     fetch: list[DataSource]
 
 
+class Sweep(BaseModel):
+    """What may stand under `sweep`: the grid, and the options of `kedro sweep`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grid: dict[str, list[Any]] = Field(min_length=1)
+    pipeline: str = "random"
+    by: Literal["loss", "accuracy"] = "loss"
+    sample: int | None = Field(default=None, ge=1)
+    seed: int = 0
+
+
 def read_recipe(path: str | Path, arms: Collection[str] = ()) -> dict[str, Any]:
     """Read and check a recipe; only what it says is returned. Arms are checked where the known ``arms`` are given."""
     content = _content(path)
     read_sources(path)
+    recipe = _checked(path, "run", Recipe, content["run"])
+    check_params(recipe.get("params", {}), str(path), arms)
+    return recipe
+
+
+def read_sweep(path: str | Path) -> dict[str, Any]:
+    """What a recipe says of a sweep; empty where it says nothing."""
+    content = _content(path)
+    return _checked(path, "sweep", Sweep, content["sweep"]) if "sweep" in content else {}
+
+
+def _checked(path: str | Path, section: str, model: type[BaseModel], content: Any) -> dict[str, Any]:
     try:
-        recipe = Recipe.model_validate(content["run"])
+        return model.model_validate(content).model_dump(exclude_unset=True)
     except ValidationError as error:
-        raise BadSetting(f"{path}: {'; '.join(explain('run', content['run'], Recipe, error))}") from None
-    check_params(recipe.params, str(path), arms)
-    return recipe.model_dump(exclude_unset=True)
+        raise BadSetting(f"{path}: {'; '.join(explain(section, content, model, error))}") from None
 
 
 def read_sources(path: str | Path) -> list[DataSource]:
@@ -105,11 +127,11 @@ def _content(path: str | Path) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadSetting(f"{path} is not a YAML file: {error}") from None
-    known = isinstance(content, dict) and {"run"} <= set(content) <= {"run", "fetch"}
+    known = isinstance(content, dict) and {"run"} <= set(content) <= {"run", "fetch", "sweep"}
     if not known or not isinstance(content["run"], dict):
         raise BadSetting(
             f"{path}: a recipe has the top key `run`, with the options of `kedro run` under it, and may have `fetch`, "
-            "a list of what `kedro fetch` gets."
+            "a list of what `kedro fetch` gets, and `sweep`, what `kedro sweep` tries."
         )
     return content
 

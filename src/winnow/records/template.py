@@ -64,7 +64,7 @@ def end_of_turn(tokenizer: Any, template: str | None = None) -> list[int]:
     rendered = render(turns, tokenizer, template)
     learnt = {int(token) for token in rendered.input_ids[rendered.supervised]}
     own = {int(tokenizer.eos_token_id)} if tokenizer.eos_token_id is not None else set()
-    return sorted(learnt & set(_special_ids(tokenizer)) | own)
+    return sorted(learnt & set(special_ids(tokenizer)) | own)
 
 
 def _template_role(role: str) -> str:

@@ -38,6 +38,7 @@ def summarise(evaluation: FinishedParts, model: FinishedParts | None) -> dict[st
     rows = answers(evaluation)
     whole = estimate(matrix(rows))
     metrics = {"evaluate/accuracy": whole.mean, "evaluate/accuracy_ci": whole.half_width}
+    metrics["evaluate/loss"] = float(rows["loss"].mean())
     for domain, part in rows.groupby("domain"):
         own = estimate(matrix(part))
         metrics |= {f"evaluate/accuracy/{domain}": own.mean, f"evaluate/accuracy_ci/{domain}": own.half_width}

@@ -8,7 +8,8 @@ import atexit
 import logging
 import subprocess
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from winnow.tracking.store import Point, Store, flatten, now
 FLUSH_POINTS = 50
 FLUSH_MILLISECONDS = 5000
 _active: list["TrackingHooks"] = []
+_names: list[str] = []
+_tags: dict[str, str] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -60,10 +63,12 @@ class TrackingHooks:
         params = flatten(self.context.params)
         study = str(params.get("study.name") or "winnow")
         base = str(params.get("model.base") or "fabricated")
-        self.tags = {"winnow.study": study, "winnow.git_sha": _git_sha(self.project), "winnow.base_model": base}
+        self.tags = {"winnow.study": study, "winnow.git_sha": git_sha(self.project), "winnow.base_model": base}
+        self.tags |= _tags
         self.store = Store(self.uri, self.project, study)
         names = run_params.get("pipeline_names") or [run_params.get("pipeline_name")]
-        self.parent = self.store.start("+".join(filter(None, names)) or "study", {**self.tags, "winnow.kind": "study"})
+        name = "+".join(filter(None, _names or names)) or "study"
+        self.parent = self.store.start(name, {**self.tags, "winnow.kind": "study"})
         _active.append(self)
         self.listening.enter_context(listening(self._hear))
         self.open_nodes = Counter(node.namespace or "" for node in pipeline.nodes)
@@ -160,6 +165,18 @@ class TrackingHooks:
         self.live = []
 
 
+@contextmanager
+def labelled(name: str, tags: Mapping[str, str]) -> Iterator[None]:
+    """Give a run that begins meanwhile this name, and it and its children these tags too."""
+    _names.append(name)
+    _tags.update(tags)
+    try:
+        yield
+    finally:
+        _names.clear()
+        _tags.clear()
+
+
 def end_killed() -> None:
     """End the runs of this process as KILLED; Kedro tells hooks nothing of an interrupt."""
     for hooks in tuple(_active):
@@ -170,7 +187,8 @@ def end_killed() -> None:
 atexit.register(end_killed)
 
 
-def _git_sha(project: Path) -> str:
+def git_sha(project: Path) -> str:
+    """The commit that the project is at."""
     command = ["git", "rev-parse", "HEAD"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

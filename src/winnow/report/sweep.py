@@ -1,0 +1,228 @@
+"""The ranking of a sweep: which settings are best on the validation rows, and how sure that is.
+
+Every setting answers the same rows. So the interval of one setting is over its seeds alone, while two of them are
+compared row by row and over their seeds (`winnow.report.statistics`). The best of many is chosen on these rows: its
+value on them is a little too good.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from winnow.report.comparison import answers, matrix, summarise
+from winnow.report.statistics import LEVEL, Estimate, difference
+from winnow.stages import FinishedParts
+from winnow.sweeps import label, spelled
+
+By = Literal["loss", "accuracy"]
+MEASURES: dict[By, str] = {"loss": "validation loss", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a setting reached: losses and right answers [seeds, rows], in the order of the rows' ids, and its cost."""
+
+    losses: np.ndarray
+    correct: np.ndarray
+    rows: tuple[str, ...]
+    seconds: float
+    peak_memory_gb: float
+
+    def estimate(self, by: By) -> Estimate:
+        """The mean, and its interval over seeds; one seed has none."""
+        from scipy import special
+
+        means = (self.losses if by == "loss" else self.correct).mean(axis=1)
+        if len(means) < 2:
+            return Estimate(float(means[0]), float("nan"))
+        reach = float(special.stdtrit(len(means) - 1, (1 + LEVEL) / 2)) * means.std(ddof=1) / math.sqrt(len(means))
+        return Estimate(float(means.mean()), float(reach))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting, and its result or the reason why there is none."""
+
+    values: dict[str, Any]
+    result: Result | None = None
+    reason: str = ""
+
+
+def read_result(evaluation: FinishedParts, model: FinishedParts) -> Result:
+    """What the validation rows of an evaluation say."""
+    rows, metrics = answers(evaluation), summarise(evaluation, model)
+    return Result(
+        losses=matrix(rows, "loss"),
+        correct=matrix(rows),
+        rows=tuple(sorted(rows["example_id"].unique())),
+        seconds=metrics["cost/seconds"],
+        peak_memory_gb=metrics["cost/peak_memory_gb"],
+    )
+
+
+def ranked(tried: Sequence[Tried], by: By) -> list[Tried]:
+    """Best first; settings without a result come last, and so do those whose training ran away to no number."""
+    settled = [_without_numberless(one) for one in tried]
+    done = [one for one in settled if one.result]
+    assert len({one.result.rows for one in done if one.result}) <= 1, "settings were asked different questions"
+    return sorted(done, key=lambda one: _badness(one, by)) + [one for one in settled if not one.result]
+
+
+def ranking(order: Sequence[Tried], by: By) -> pd.DataFrame:
+    """One row per setting, in this order: values, results with intervals, cost, and how it differs from the first."""
+    rows = []
+    for rank, one in enumerate(order, 1):
+        row: dict[str, Any] = {"rank": rank if one.result else None, **one.values}
+        if one.result:
+            for measure in MEASURES:
+                found = one.result.estimate(measure)
+                row |= {measure: found.mean, f"{measure}_ci": found.half_width}
+            row |= {"seeds": len(one.result.losses), "seconds": one.result.seconds}
+            row |= {"peak_memory_gb": one.result.peak_memory_gb}
+            row["worse_than_best"], row["worse_than_best_ci"], row["p_value"] = _as_tuple(gap(one, order[0], by))
+        rows.append({**row, "reason": one.reason})
+    # Nullable: a rank stays a whole number beside settings that have none.
+    return pd.DataFrame(rows).astype({"rank": "Int64"})
+
+
+def gap(worse: Tried, better: Tried, by: By) -> Estimate:
+    """By how much the first is worse than the second: more loss, or less accuracy."""
+    assert worse.result is not None
+    assert better.result is not None
+    if by == "loss":
+        return difference(worse.result.losses, better.result.losses)
+    return difference(better.result.correct, worse.result.correct)
+
+
+def told(found: Estimate, by: By) -> str:
+    """A value or a difference with its interval, in the measure's own units."""
+    factor, digits, unit = (1, 4, "") if by == "loss" else (100, 1, " %")
+    spread = "" if math.isnan(found.half_width) else f" ± {factor * found.half_width:.{digits}f}"
+    return f"{factor * found.mean:.{digits}f}{spread}{unit}"
+
+
+def is_noise(found: Estimate) -> bool:
+    """Whether a difference may well be chance; one seed tells nothing."""
+    return not found.p_value < 1 - LEVEL
+
+
+def sentences(order: Sequence[Tried], grid: Mapping[str, Sequence[Any]], by: By) -> Iterator[str]:
+    """What the ranking says in words, and what it does not."""
+    done = [one for one in order if one.result]
+    best = done[0]
+    yield f"Best by {MEASURES[by]}: {label(best.values)}."
+    if len(done) > 1:
+        yield _versus_second(done, by)
+    other: By = "accuracy" if by == "loss" else "loss"
+    rival = ranked(done, other)[0]
+    if rival is not best:
+        sure = "within the noise" if is_noise(found := gap(best, rival, other)) else "more than noise"
+        yield (
+            f"By {MEASURES[other]} the best is {label(rival.values)} (the difference there is {told(found, other)}, "
+            f"{sure}). `--by {other}` ranks by it."
+        )
+    for key, side in edges(best.values, grid).items():
+        yield f"{key}={spelled(best.values[key])} is the {side} that was tried: try {_beyond(side)}."
+
+
+def edges(best: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """The swept numbers whose best value lies at the edge: `largest` or `smallest` of the values."""
+    found = {}
+    for key, values in grid.items():
+        if is_numeric(values) and len(values) > 1 and best[key] in (min(values), max(values)):
+            found[key] = "largest" if best[key] == max(values) else "smallest"
+    return found
+
+
+def is_numeric(values: Sequence[Any]) -> bool:
+    """Whether a parameter's values have an order: numbers, and not yes or no."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def carried_over(order: Sequence[Tried], grid: Mapping[str, Sequence[Any]], by: By) -> list[str]:
+    """For a grid of a number and a choice: whether the number found with the first choice is good for the others.
+
+    For example a learning rate found with LoRA, used for full fine-tuning. Empty for any other grid.
+    """
+    numbers = [key for key, values in grid.items() if is_numeric(values)]
+    choices = [key for key, values in grid.items() if not is_numeric(values)]
+    if len(numbers) != 1 or len(choices) != 1:
+        return []
+    number, choice = numbers[0], choices[0]
+    of_choice = {
+        spelled(value): [one for one in order if one.result and one.values[choice] == value] for value in grid[choice]
+    }
+    found = [_own_best(name, tried, choice, number, grid, by) for name, tried in of_choice.items()]
+    first, *others = of_choice
+    if of_choice[first]:
+        found += [_carried(first, name, of_choice, number, by) for name in others if of_choice[name]]
+    return found
+
+
+def _own_best(
+    name: str, tried: Sequence[Tried], choice: str, number: str, grid: Mapping[str, Sequence[Any]], by: By
+) -> str:
+    if not tried or tried[0].result is None:
+        return f"{choice}={name}: no setting has a result."
+    best = tried[0]
+    found = tried[0].result.estimate(by)
+    edge = edges(best.values, {number: grid[number]}).get(number)
+    rest = f"; the {edge} that was tried, so try {_beyond(edge)}" if edge else ""
+    return f"{choice}={name}: best {number} {spelled(best.values[number])} ({MEASURES[by]} {told(found, by)}{rest})."
+
+
+def _carried(first: str, other: str, of_choice: Mapping[str, Sequence[Tried]], number: str, by: By) -> str:
+    """Whether ``other`` may take the number that is best for ``first``."""
+    source, own = of_choice[first][0], of_choice[other][0]
+    value, own_value = source.values[number], own.values[number]
+    if value == own_value:
+        return f"{other} has the same best {number} as {first}: it carries over."
+    ratio = f" ({value / own_value:.3g} times its own best)" if own_value else ""
+    start = f"{first}'s best {number} {spelled(value)} used for {other}{ratio}"
+    carried = next((one for one in of_choice[other] if one.values[number] == value), None)
+    if carried is None:
+        return f"{start}: has no result, so nothing can be said."
+    cost = gap(carried, own, by)
+    amount = f"{told(cost, by)} {'more' if by == 'loss' else 'less'} {MEASURES[by]} than its own best"
+    if math.isnan(cost.p_value):
+        return f"{start}: {amount}; one seed cannot tell whether that is noise."
+    if is_noise(cost):
+        return f"{start}: {amount}, not distinguishable from no cost."
+    return f"{start}: {amount}, beyond the noise. It does not carry over."
+
+
+def _versus_second(done: Sequence[Tried], by: By) -> str:
+    best, second = done[:2]
+    found = gap(second, best, by)
+    if math.isnan(found.p_value):
+        return f"The second is worse by {told(found, by)}; one seed cannot tell whether that is noise. Try more."
+    if not is_noise(found):
+        return f"The second is worse by {told(found, by)}: more than the noise of seeds and rows."
+    alike = sum(is_noise(gap(one, best, by)) for one in done[1:])
+    return (
+        f"The second ({label(second.values)}) is worse by {told(found, by)}: within the noise of seeds and rows. "
+        f"{alike} of the {len(done) - 1} others cannot be told from the best."
+    )
+
+
+def _without_numberless(one: Tried) -> Tried:
+    if one.result is None or np.isfinite(one.result.losses).all():
+        return one
+    return Tried(one.values, None, "Its validation loss is not a number: the training diverged. Try a lower lr.")
+
+
+def _badness(one: Tried, by: By) -> float:
+    assert one.result is not None
+    return float(one.result.losses.mean()) if by == "loss" else -float(one.result.correct.mean())
+
+
+def _as_tuple(found: Estimate) -> tuple[float, float, float]:
+    return found.mean, found.half_width, found.p_value
+
+
+def _beyond(side: str) -> str:
+    return "larger ones" if side == "largest" else "smaller ones"
