@@ -133,6 +133,8 @@ def _run(asked: Sweep, values: Mapping[str, Any]) -> Any:
 
     # Which pipelines there are depends on parameters: they are registered anew.
     pipelines.configure("winnow.pipeline_registry")
+    # Kedro-Viz warns each time that it does not record a part of a pipeline.
+    logging.getLogger("kedro_viz.integrations.kedro.run_hooks").setLevel(logging.ERROR)
     with _session(asked, values) as session:
         session.run(pipeline_names=[asked.arm], to_nodes=last_nodes(asked.arm))
         catalog = session.load_context().catalog

@@ -83,7 +83,8 @@ def ranking(order: Sequence[Tried], by: By) -> pd.DataFrame:
                 row |= {measure: found.mean, f"{measure}_ci": found.half_width}
             row |= {"seeds": len(one.result.losses), "seconds": one.result.seconds}
             row |= {"peak_memory_gb": one.result.peak_memory_gb}
-            row["worse_than_best"], row["worse_than_best_ci"], row["p_value"] = _as_tuple(gap(one, order[0], by))
+            behind = gap(one, order[0], by) if rank > 1 else Estimate(0.0, 0.0)
+            row |= {"worse_than_best": behind.mean, "worse_than_best_ci": behind.half_width, "p_value": behind.p_value}
         rows.append({**row, "reason": one.reason})
     # Nullable: a rank stays a whole number beside settings that have none.
     return pd.DataFrame(rows).astype({"rank": "Int64"})
@@ -205,7 +206,7 @@ def _versus_second(done: Sequence[Tried], by: By) -> str:
     alike = sum(is_noise(gap(one, best, by)) for one in done[1:])
     return (
         f"The second ({label(second.values)}) is worse by {told(found, by)}: within the noise of seeds and rows. "
-        f"{alike} of the {len(done) - 1} others cannot be told from the best."
+        f"Of {len(done)} settings, {alike + 1} cannot be told from the best, itself included."
     )
 
 
@@ -215,13 +216,11 @@ def _without_numberless(one: Tried) -> Tried:
     return Tried(one.values, None, "Its validation loss is not a number: the training diverged. Try a lower lr.")
 
 
-def _badness(one: Tried, by: By) -> float:
+def _badness(one: Tried, by: By) -> tuple[float, float]:
+    """Where the measure is the same, the other one decides."""
     assert one.result is not None
-    return float(one.result.losses.mean()) if by == "loss" else -float(one.result.correct.mean())
-
-
-def _as_tuple(found: Estimate) -> tuple[float, float, float]:
-    return found.mean, found.half_width, found.p_value
+    loss, error = float(one.result.losses.mean()), -float(one.result.correct.mean())
+    return (loss, error) if by == "loss" else (error, loss)
 
 
 def _beyond(side: str) -> str:

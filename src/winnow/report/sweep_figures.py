@@ -105,7 +105,8 @@ def _heatmap(done: pd.DataFrame, grid: Grid, by: By) -> "Figure":
     panel.set_xticks(range(len(columns)), [spelled(value) for value in columns])
     panel.set_yticks(range(len(rows)), [spelled(value) for value in rows])
     panel.grid(False)
-    panel.set(xlabel=across, ylabel=down, title=f"{_measured(by)} (best: bold)")
+    panel.set(xlabel=across, ylabel=down)
+    figure.suptitle(f"{_measured(by)} (best: bold)", fontsize="medium")
     figure.colorbar(picture, ax=panel)
     return figure
 
