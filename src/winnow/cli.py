@@ -69,7 +69,9 @@ def plan(**options: Any) -> None:
 @cli.command()
 @click.argument("grid", nargs=-1, metavar="KEY=A,B ...")
 @click.option("--pipeline", "-p", default="random", show_default=True, metavar="ARM", help="The arm that is trained.")
-@click.option("--by", type=click.Choice(["loss", "accuracy"]), default="loss", show_default=True, help="What ranks.")
+@click.option(
+    "--by", type=click.Choice(["accuracy", "loss"]), default="accuracy", show_default=True, help="What ranks."
+)
 @click.option("--sample", type=click.IntRange(min=1), help="So many combinations of the grid, drawn at random.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that drawing.")
 @choosing_options("params", "config", "env", "conf_source")
@@ -82,7 +84,7 @@ def sweep(grid: tuple[str, ...], **options: Any) -> None:
     \b
     kedro sweep finetune.lr=1e-4,3e-4,1e-3 finetune.lora.rank=8,64
     kedro sweep finetune.lr=1e-4,1e-3,1e-2 --pipeline less --params arms.less.seeds=3
-    kedro sweep finetune.lora.targets=all-linear,[q_proj,v_proj] --by accuracy
+    kedro sweep finetune.lora.targets=all-linear,[q_proj,v_proj] --by loss
     kedro sweep finetune.lr=1e-4,1e-3 finetune.batch=8,32,128 --sample 4 --seed 1
     kedro sweep --config recipes/lr_transfer.yml
     """

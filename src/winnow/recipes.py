@@ -81,7 +81,7 @@ class Sweep(BaseModel):
 
     grid: dict[str, list[Any]] = Field(min_length=1)
     pipeline: str = "random"
-    by: Literal["loss", "accuracy"] = "loss"
+    by: Literal["accuracy", "loss"] = "accuracy"
     sample: int | None = Field(default=None, ge=1)
     seed: int = 0
 

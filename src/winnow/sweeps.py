@@ -50,7 +50,7 @@ def check_grid(grid: Mapping[str, Sequence[Any]], by: str, arms: Collection[str]
         section = key.partition(".")[0]
         if section in _NOT_SWEPT:
             raise BadSetting(f"`{key}` cannot be swept: it makes {_NOT_SWEPT[section]}. Set it with --params.")
-        if section in _OTHER_TOKENS and by == "loss":
+        if by == "loss" and not same_tokens([key]):
             raise BadSetting(
                 f"`{key}` changes what a token is, and losses per token of different tokens cannot be ranked with each "
                 "other. Rank by `--by accuracy`."
@@ -59,6 +59,11 @@ def check_grid(grid: Mapping[str, Sequence[Any]], by: str, arms: Collection[str]
             raise BadSetting(f"`{key}` is a part of `{outer}`, which is swept too. Leave one of them out.")
         for value in values:
             check_params(nested({key: value}), "sweep", arms)
+
+
+def same_tokens(keys: Iterable[str]) -> bool:
+    """Whether the losses of all settings are of the same tokens, and can be compared."""
+    return not any(key.partition(".")[0] in _OTHER_TOKENS for key in keys)
 
 
 def combinations(grid: Mapping[str, Sequence[Any]], sample: int | None = None, seed: int = 0) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from support.study import Study
 
-COMMAND = ("sweep", "finetune.lora.targets=all-linear,[q_proj],[no_such_layer]", "--env", "test")
+COMMAND = ("sweep", "finetune.lora.targets=all-linear,[q_proj],[no_such_layer]", "--env", "test", "--by", "loss")
 FEW = ("--params", "finetune.steps=3,study.name=swept")
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -96,7 +96,7 @@ def _typed(name: str) -> bool:
 def _run_all(asked: Sweep) -> None:
     from winnow.commands.sweep_report import best_command, conclude
     from winnow.errors import WinnowError
-    from winnow.report.sweep import ranked
+    from winnow.report.sweep import ranked, telling
     from winnow.sweeps import label
 
     tried = []
@@ -106,7 +106,10 @@ def _run_all(asked: Sweep) -> None:
             with run.setting(values):
                 tried.append(_try(asked, values))
             click.echo(_told(tried[-1]))
-        order = ranked(tried, asked.by)
+        by = telling(tried, asked.by)
+        if by != asked.by:
+            click.echo("\nAll settings have the same accuracy: they are ranked by validation loss.")
+        asked, order = replace(asked, by=by), ranked(tried, by)
         if order[0].result is None:
             raise WinnowError(f"No setting came to an end. The first: {order[0].reason}")
         folder, metrics = conclude(asked, order)

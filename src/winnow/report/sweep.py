@@ -16,7 +16,7 @@ import pandas as pd
 from winnow.report.comparison import answers, matrix, summarise
 from winnow.report.statistics import LEVEL, Estimate, difference
 from winnow.stages import FinishedParts
-from winnow.sweeps import label, spelled
+from winnow.sweeps import label, same_tokens, spelled
 
 By = Literal["loss", "accuracy"]
 MEASURES: dict[By, str] = {"loss": "validation loss", "accuracy": "accuracy"}
@@ -70,6 +70,13 @@ def ranked(tried: Sequence[Tried], by: By) -> list[Tried]:
     done = [one for one in settled if one.result]
     assert len({one.result.rows for one in done if one.result}) <= 1, "settings were asked different questions"
     return sorted(done, key=lambda one: _badness(one, by)) + [one for one in settled if not one.result]
+
+
+def telling(tried: Sequence[Tried], by: By) -> By:
+    """The measure that can rank these: where none is more often right than another, as in free text, the loss."""
+    accuracies = [float(one.result.correct.mean()) for one in tried if one.result]
+    losses_compare = same_tokens(key for one in tried for key in one.values)
+    return "loss" if len(accuracies) > len(set(accuracies)) == 1 and losses_compare else by
 
 
 def ranking(order: Sequence[Tried], by: By) -> pd.DataFrame:

@@ -157,13 +157,18 @@ def test_an_interrupt_ends_the_sweep_and_says_that_the_same_command_goes_on(monk
     assert ended == ["KILLED"]
 
 
+def test_where_accuracy_tells_nothing_the_loss_ranks_and_it_is_said():
+    assert "All settings have the same accuracy: they are ranked by validation loss." in call(LR)
+    assert "same accuracy" not in call(LR, "--by", "loss")
+
+
 def test_the_same_command_writes_to_the_same_folder_and_another_to_another(tmp_path: Path):
     def folders() -> set[str]:
         return {path.name for path in (tmp_path / "08_reporting" / "sweeps").iterdir()}
 
     call(LR)
     first = folders()
-    call("finetune.lr=0.3,0.2,0.1", "--by", "accuracy")
+    call("finetune.lr=0.3,0.2,0.1", "--by", "loss")
     assert folders() == first
     call(LR, "--params", "finetune.batch=8")
     call("finetune.lr=0.1,0.2")
@@ -180,11 +185,11 @@ def test_a_recipe_says_what_is_swept_and_the_command_line_wins(tmp_path: Path):
     output = call("--config", path)
     assert "2 settings of all" in output
     assert "[2/2] finetune.lr=0.2,finetune.batch=8" in output
-    assert "Best by accuracy" in output
+    assert "same accuracy" in output
     assert f"kedro run --pipelines all --config {path} --params finetune.lr=0.2,finetune.batch=8\n" in output
     output = call("--config", path, LR, "--pipeline", "random", "--by", "loss")
     assert "3 settings of random" in output
-    assert "Best by validation loss" in output
+    assert "same accuracy" not in output
 
 
 @pytest.mark.parametrize(
@@ -193,7 +198,7 @@ def test_a_recipe_says_what_is_swept_and_the_command_line_wins(tmp_path: Path):
         ({"grid": {}}, "sweep.grid"),
         ({"grid": {"finetune.lr": 0.1}}, "`sweep.grid.finetune.lr` is 0.1"),
         ({"grid": {"finetune.lr": [0.1]}, "pipelin": "random"}, "Did you mean `pipeline`?"),
-        ({"grid": {"finetune.lr": [0.1]}, "by": "speed"}, "it should be 'loss' or 'accuracy'"),
+        ({"grid": {"finetune.lr": [0.1]}, "by": "speed"}, "it should be 'accuracy' or 'loss'"),
     ],
 )
 def test_a_bad_section_of_a_recipe_is_refused(tmp_path: Path, section: dict[str, Any], said: str):

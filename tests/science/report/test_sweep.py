@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from winnow.report.sweep import Result, Tried, carried_over, edges, gap, is_noise, ranked, ranking, sentences
+from winnow.report.sweep import Result, Tried, carried_over, edges, gap, is_noise, ranked, ranking, sentences, telling
 
 GRID = {"finetune.lr": [0.001, 0.01, 0.1]}
 CHOICES = {"finetune.method": ["lora", "full"], **GRID}
@@ -39,6 +39,13 @@ def test_the_lowest_loss_or_the_highest_accuracy_comes_first():
 
 def test_settings_of_the_same_accuracy_are_ranked_by_loss():
     assert rates(ranked([tried(0.001, 2.0), tried(0.01, 1.0), tried(0.1, 1.5)], "accuracy")) == [0.01, 0.1, 0.001]
+
+
+def test_where_accuracy_cannot_rank_the_loss_does_unless_tokens_differ():
+    assert telling([tried(0.001, 2.0, 0.5), tried(0.01, 1.0, 0.5)], "accuracy") == "loss"
+    assert telling([tried(0.001, 2.0, 0.5), tried(0.01, 1.0, 0.6)], "accuracy") == "accuracy"
+    models = [Tried({"model.base": name}, result(1.0, 0.0)) for name in "ab"]
+    assert telling(models, "accuracy") == "accuracy"
 
 
 def test_failed_and_diverged_settings_come_last_with_their_reason():
