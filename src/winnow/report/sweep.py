@@ -106,11 +106,16 @@ def gap(worse: Tried, better: Tried, by: By) -> Estimate:
     return difference(better.result.correct, worse.result.correct)
 
 
-def told(found: Estimate, by: By) -> str:
-    """A value or a difference with its interval, in the measure's own units."""
-    factor, digits, unit = (1, 4, "") if by == "loss" else (100, 1, " %")
+def told(found: Estimate, by: By, percent: str = " %") -> str:
+    """A value with its interval, in the measure's own units."""
+    factor, digits, unit = (1, 4, "") if by == "loss" else (100, 1, percent)
     spread = "" if math.isnan(found.half_width) else f" ± {factor * found.half_width:.{digits}f}"
     return f"{factor * found.mean:.{digits}f}{spread}{unit}"
+
+
+def told_gap(found: Estimate, by: By) -> str:
+    """The same of a difference."""
+    return told(found, by, " points")
 
 
 def is_noise(found: Estimate) -> bool:
@@ -128,10 +133,11 @@ def sentences(order: Sequence[Tried], grid: Mapping[str, Sequence[Any]], by: By)
     other: By = "accuracy" if by == "loss" else "loss"
     rival = ranked(done, other)[0]
     if rival is not best:
-        sure = "within the noise" if is_noise(found := gap(best, rival, other)) else "more than noise"
+        found = gap(best, rival, other)
+        amount = f"{told_gap(found, other)}, {'within the noise' if is_noise(found) else 'more than noise'}"
         yield (
-            f"By {MEASURES[other]} the best is {label(rival.values)} (the difference there is {told(found, other)}, "
-            f"{sure}). `--by {other}` ranks by it."
+            f"By {MEASURES[other]} the best is {label(rival.values)} (the difference there is {amount}). "
+            f"`--by {other}` ranks by it."
         )
     for key, side in edges(best.values, grid).items():
         yield f"{key}={spelled(best.values[key])} is the {side} that was tried: try {_beyond(side)}."
@@ -180,6 +186,8 @@ def _own_best(
     found = tried[0].result.estimate(by)
     edge = edges(best.values, {number: grid[number]}).get(number)
     rest = f"; the {edge} that was tried, so try {_beyond(edge)}" if edge else ""
+    if alike := ", ".join(spelled(one.values[number]) for one in tried[1:] if is_noise(gap(one, best, by))):
+        rest += f"; {alike} cannot be told from it"
     return f"{choice}={name}: best {number} {spelled(best.values[number])} ({MEASURES[by]} {told(found, by)}{rest})."
 
 
@@ -195,24 +203,28 @@ def _carried(first: str, other: str, of_choice: Mapping[str, Sequence[Tried]], n
     if carried is None:
         return f"{start}: has no result, so nothing can be said."
     cost = gap(carried, own, by)
-    amount = f"{told(cost, by)} {'more' if by == 'loss' else 'less'} {MEASURES[by]} than its own best"
+    amount = f"{told_gap(cost, by)} {'more' if by == 'loss' else 'less'} {MEASURES[by]} than its own best"
     if math.isnan(cost.p_value):
         return f"{start}: {amount}; one seed cannot tell whether that is noise."
     if is_noise(cost):
         return f"{start}: {amount}, not distinguishable from no cost."
-    return f"{start}: {amount}, beyond the noise. It does not carry over."
+    verdict = f"{start}: {amount}, beyond the noise. It does not carry over."
+    same = next((one for one in of_choice[first] if one.values[number] == own_value), None)
+    if same and is_noise(gap(same, source, by)):
+        verdict += f" But {spelled(own_value)} cannot be told from the best for {first} either, and would."
+    return verdict
 
 
 def _versus_second(done: Sequence[Tried], by: By) -> str:
     best, second = done[:2]
     found = gap(second, best, by)
     if math.isnan(found.p_value):
-        return f"The second is worse by {told(found, by)}; one seed cannot tell whether that is noise. Try more."
+        return f"The second is worse by {told_gap(found, by)}; one seed cannot tell whether that is noise. Try more."
     if not is_noise(found):
-        return f"The second is worse by {told(found, by)}: more than the noise of seeds and rows."
+        return f"The second is worse by {told_gap(found, by)}: more than the noise of seeds and rows."
     alike = sum(is_noise(gap(one, best, by)) for one in done[1:])
     return (
-        f"The second ({label(second.values)}) is worse by {told(found, by)}: within the noise of seeds and rows. "
+        f"The second ({label(second.values)}) is worse by {told_gap(found, by)}: within the noise of seeds and rows. "
         f"Of {len(done)} settings, {alike + 1} cannot be told from the best, itself included."
     )
 

@@ -48,7 +48,7 @@ def draw_relation(ranking: pd.DataFrame, relation: Relation) -> "Figure":
         for place, rank in enumerate(done["rank"]):
             at = (done["loss"].iloc[place], 100 * done["accuracy"].iloc[place])
             panel.annotate(str(rank), at, xytext=(4, 4), textcoords="offset points", fontsize=8)
-        panel.set(xlabel="validation loss", ylabel="accuracy on validation rows in %")
+        panel.set(xlabel="validation loss (numbers: rank)", ylabel="accuracy on validation rows in %")
         panel.set_title(tell(relation), fontsize="small", wrap=True)
         return drawn(figure)
 

@@ -70,7 +70,7 @@ def tell(relation: Relation) -> str:
         )
     numbers = f"Pearson {relation.pearson}, Spearman {relation.spearman}, {relation.settings} settings"
     if relation.p_value >= 1 - LEVEL:
-        return f"Validation loss and accuracy are not distinguishable from unrelated here ({numbers})."
+        return f"By rank, validation loss and accuracy are not distinguishable from unrelated here ({numbers})."
     if relation.spearman.value < 0:
         return f"Lower validation loss goes with higher accuracy here ({numbers})."
     return f"Lower validation loss goes with LOWER accuracy here: rank by accuracy ({numbers})."

@@ -133,7 +133,15 @@ def test_a_learning_rate_that_costs_loss_does_not_carry_over():
     assert "smallest that was tried" in own[1]
     assert "10 times its own best" in verdict
     assert "0.5000" in verdict
-    assert "does not carry over" in verdict
+    assert verdict.endswith("does not carry over.")
+
+
+def test_a_learning_rate_that_is_as_good_for_both_is_named():
+    lora = [tried(lr, loss, method="lora", noise=0.2) for lr, loss in ((0.001, 1.02), (0.01, 1.0), (0.1, 3.0))]
+    full = [tried(lr, loss, method="full") for lr, loss in ((0.001, 0.9), (0.01, 1.4))]
+    first, _, verdict = carried_over(ranked([*lora, *full], "loss"), CHOICES, "loss")
+    assert "; 0.001 cannot be told from it" in first
+    assert "does not carry over. But 0.001 cannot be told from the best for lora either" in verdict
 
 
 def test_a_learning_rate_whose_cost_is_noise_is_called_that():
