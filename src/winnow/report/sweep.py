@@ -196,7 +196,7 @@ def _carried(first: str, other: str, of_choice: Mapping[str, Sequence[Tried]], n
     source, own = of_choice[first][0], of_choice[other][0]
     value, own_value = source.values[number], own.values[number]
     if value == own_value:
-        return f"{other} has the same best {number} as {first}: it carries over."
+        return f"{other} has the same best {number} as {first}: on this grid it carries over."
     ratio = f" ({value / own_value:.3g} times its own best)" if own_value else ""
     start = f"{first}'s best {number} {spelled(value)} used for {other}{ratio}"
     carried = next((one for one in of_choice[other] if one.values[number] == value), None)
