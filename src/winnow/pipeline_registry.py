@@ -10,6 +10,7 @@ from kedro.pipeline import Pipeline, pipeline
 
 from pipelines import (
     base_model,
+    benchmarks,
     clusters,
     ekfac,
     evaluate,
@@ -67,7 +68,7 @@ REFERENCES = ("random", "all")
 def register_pipelines() -> dict[str, Pipeline]:
     """Build all pipelines; what is compared depends on the configuration and on the command."""
     given = parameters()
-    split_name = EvaluateParams.model_validate(given["evaluate"]).split
+    asking = EvaluateParams.model_validate(given["evaluate"])
     study = StudyParams.model_validate(given["study"])
     asked = requested_arms() or tuple(study.arms)
     asked = METHODS.get(asked[0], asked) if len(asked) == 1 else asked
@@ -80,7 +81,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     selector = SelectMoeParams.model_validate(given["select_moe"])
     shared |= select_moe.create_pipelines(selector, fabricated="fabricate" in shared)
     arms = _arms(given, scoring, study)
-    tails = {name: _tail(arm, split_name, reference_of(arm, study.rounds_by)) for name, arm in arms.items()}
+    shared |= {"benchmarks": benchmarks.create_pipeline()} if asking.tasks else {}
+    tails = {name: _tail(arm, asking, reference_of(arm, study.rounds_by)) for name, arm in arms.items()}
     relative = ParetoParams.model_validate(given["pareto"]).mode == "relative"
     later = {
         prefix_of(number)[:-1]: rounds.create_pipeline(shared, number, study.rounds_by, scoring, warmups, relative)
@@ -92,7 +94,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     )
 
     registered = {name: _with_ancestors(everything, stage) for name, stage in (shared | later).items()}
-    for stage in ("mixture", "finetune", "evaluate"):
+    for stage in ("mixture", "finetune", "evaluate", *(["benchmarks"] if asking.tasks else [])):
         registered[stage] = _with_ancestors(everything, _union(tail[stage] for tail in tails.values() if stage in tail))
     for name, tail in tails.items():
         shown = [shared[stage] for stage in SHOWN_WITH.get(arms[name].strategy, ())]
@@ -104,7 +106,11 @@ def register_pipelines() -> dict[str, Pipeline]:
     def comparison(names: Iterable[str]) -> Pipeline:
         specs = tuple(arms[name] for name in names)
         whole = _union(registered[arm.name] for arm in specs)
-        return whole + report.create_pipeline(specs, study.rounds_by)
+        whole += report.create_pipeline(specs, study.rounds_by)
+        if asking.tasks:
+            asked = _with_ancestors(everything, tails["base"]["benchmarks"])
+            whole += asked + benchmarks.create_comparison_pipeline(tuple(arm.name for arm in specs))
+        return whole
 
     registered["baseline"] = _union(registered[name] for name in BASELINE)
     if has_matrix(scoring):
@@ -194,9 +200,11 @@ def has_matrix(params: InfluenceParams) -> bool:
     return params.mode == "store" or params.estimator != "gradient"
 
 
-def _tail(arm: ArmSpec, split_name: str, reference: str) -> dict[str, Pipeline]:
+def _tail(arm: ArmSpec, asking: EvaluateParams, reference: str) -> dict[str, Pipeline]:
     """The stages of one arm; an arm without a size only evaluates the base model."""
-    last = {"evaluate": evaluate.create_pipeline(arm.name, split_name), "summarise": report.create_arm_pipeline(arm)}
+    last = {"evaluate": evaluate.create_pipeline(arm.name, asking.split), "summarise": report.create_arm_pipeline(arm)}
+    if asking.tasks:
+        last["benchmarks"] = benchmarks.create_arm_pipeline(arm.name)
     if arm.size == "none":
         return last
     if arm.strategy == "pareto":

@@ -319,3 +319,44 @@ def test_ones_own_selector_and_data_leave_out_what_is_made_for_the_demo(monkeypa
     names = {node.name for node in own["select_moe"].nodes}
     assert "selector_base_model" in names
     assert not {"fabricate_selector", "separate"} & names
+
+
+def test_without_benchmark_tasks_there_is_nothing_of_them():
+    names = {name for node in all_nodes().values() for name in (node.name, *node.inputs, *node.outputs)}
+    assert not [name for name in names if "benchmark" in name]
+
+
+def test_benchmark_tasks_are_asked_of_each_arm_and_of_the_base_model_beside(
+    monkeypatch: pytest.MonkeyPatch, context: KedroContext
+):
+    asking = {**parameters()["evaluate"], "tasks": ["gsm8k"]}
+    registered = registered_with(monkeypatch, evaluate=asking, study={"arms": ["random", "length"]})
+    nodes = {node.name: node for node in registered["study"].nodes}
+    assert set(nodes["compare_benchmarks"].inputs) == {f"{arm}.benchmarks" for arm in ("base", "random", "length")}
+    assert "base.evaluate" not in nodes, "the base model is no arm of this study"
+    assert "held_out" not in nodes["base.benchmarks"].inputs
+    assert all(name.startswith("params:") for name in registered["study"].inputs())
+    assert {"gather_tasks", "random.benchmarks"} <= {node.name for node in registered["benchmarks"].nodes}
+    catalog = context.catalog
+    before: dict[str, set[str]] = {}
+    for node in registered["study"].nodes:
+        for name in node.outputs:
+            assert type(catalog.get(name)).__name__ != "MemoryDataset", name
+            layers = {_layer(catalog, source) for source in node.inputs if not source.startswith("param")}
+            before.setdefault(_layer(catalog, name), set()).update(layers - {_layer(catalog, name)})
+    assert next(TopologicalSorter(before).static_order()) == "raw"
+
+
+def test_benchmark_nodes_get_typed_parameters(monkeypatch: pytest.MonkeyPatch, context: KedroContext):
+    registered = registered_with(monkeypatch, evaluate={**parameters()["evaluate"], "tasks": ["gsm8k"]})
+    asked = [node for node in registered["study"].nodes if "benchmark" in node.name or node.name == "gather_tasks"]
+    checked = 0
+    for node in asked:
+        hints = typing.get_type_hints(node.func)
+        bound = inspect.signature(node.func).bind(*_positional(node))
+        for name, value in bound.arguments.items():
+            if isinstance(value, str) and value.startswith("params:"):
+                assert issubclass(hints[name], BaseModel)
+                assert isinstance(context.catalog.load(value), hints[name])
+                checked += 1
+    assert checked >= 8

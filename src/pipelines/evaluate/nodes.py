@@ -59,7 +59,7 @@ def score_models(
     """Let models (None: the base model) answer the rows of a table, by one worker."""
     template = tokenize.template
     settings = {
-        **params.model_dump(mode="json"),
+        **params.of_held_out(),
         "max_length": tokenize.max_length,
         "template": template_checksum(template),
     }

@@ -16,6 +16,7 @@ UNKNOWN = object()
 # Stages whose parameters are called otherwise.
 _SECTIONS = {"tokens": "tokenize", "base": "fabricate", "fabricated": "fabricate", "pretrained": "model"}
 _SECTIONS |= dict.fromkeys(("losses", "checkpoint_losses"), "trajectories")
+_SECTIONS |= dict.fromkeys(("benchmarks", "benchmark_tasks"), "evaluate")
 _SECTIONS |= {"ekfac": "influence.ekfac", "influence_matrix": "influence"}
 _SECTIONS |= {f"select_moe_{stage}": "select_moe" for stage in ("converted", "verified", "warmup", "score")}
 _MOST_REASONS = 4

@@ -7,7 +7,6 @@ Beside every shape of record that ingest reads there are three layouts, those of
     tydiqa   one-shot.json: {language: [{context, question, answers: [{text}]}]}        9 languages x 1
 """
 
-import csv
 import glob
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +19,10 @@ import polars as pl
 from winnow.errors import BadInput, BadSetting
 from winnow.params import IngestParams, TargetSet
 from winnow.records.ingest import RawFile, read_file
+from winnow.records.layouts import LETTERS, bbh_exemplars, mmlu_intro, mmlu_rows, subject_of, tydiqa_exemplars
 from winnow.records.raw import first_line
 from winnow.records.shapes import Message
 
-LETTERS = "ABCD"
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 # `subset` is the target: tokens and figures know it by that name.
 ROWS: dict[str, Any] = {"example_id": pl.String, "subset": pl.String, "subtask": pl.String, "messages": MESSAGES}
@@ -83,32 +82,24 @@ def _records(file: Path, target: TargetSet) -> Iterator[Row]:
 
 
 def _mmlu(file: Path, _: TargetSet) -> Iterator[Row]:
-    subject = file.stem.removesuffix("_dev").removesuffix("_test").removesuffix("_val")
-    intro = f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
-    with file.open(encoding="utf-8", newline="") as lines:
-        for question, *choices, answer in csv.reader(lines):
-            if len(choices) != len(LETTERS) or answer not in LETTERS:
-                raise ValueError(f"a line has {len(choices)} choices and the answer {answer!r}")
-            listed = "".join(f"\n{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=True))
-            yield subject, _turns(f"{intro}{question}{listed}\nAnswer:", f" {answer}")
+    subject = subject_of(file)
+    for question, choices, answer in mmlu_rows(file):
+        listed = "".join(f"\n{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=True))
+        yield subject, _turns(f"{mmlu_intro(subject)}{question}{listed}\nAnswer:", f" {answer}")
 
 
 def _bbh(file: Path, _: TargetSet) -> Iterator[Row]:
     for task, text in json.loads(file.read_text(encoding="utf-8")).items():
-        intro, *parts = text.split("\n\nQ: ")
-        for part in parts:
-            question, found, answer = part.partition("\nA:")
-            if not found:
-                raise ValueError(f"the task {task!r} has a question without an answer `A:`")
-            yield task, _turns(f"{intro}\n\nQ: {question}\nA:", answer.rstrip())
+        intro, exemplars = bbh_exemplars(task, text)
+        for question, answer in exemplars:
+            yield task, _turns(f"{intro}\n\nQ: {question}\nA:", answer)
 
 
 def _tydiqa(file: Path, _: TargetSet) -> Iterator[Row]:
-    for language, rows in json.loads(file.read_text(encoding="utf-8")).items():
-        for row in rows if isinstance(rows, list) else [rows]:
-            prompt = "Answer the following question based on the information in the given passage.\n\n"
-            prompt += f"Passage: {row['context']}"
-            yield language, _turns(f"{prompt}\nQuestion: {row['question']}\nAnswer:", f" {row['answers'][0]['text']}")
+    for language, row in tydiqa_exemplars(file):
+        prompt = "Answer the following question based on the information in the given passage.\n\n"
+        prompt += f"Passage: {row['context']}"
+        yield language, _turns(f"{prompt}\nQuestion: {row['question']}\nAnswer:", f" {row['answers'][0]}")
 
 
 def _turns(question: str, answer: str) -> list[Message]:

@@ -38,6 +38,14 @@ def difference(first: np.ndarray, second: np.ndarray) -> Estimate:
     return _student(by_row, [first, second])
 
 
+def difference_from_fixed(first: np.ndarray, fixed: np.ndarray) -> Estimate:
+    """Mean of ``first`` [seeds, rows] minus that of ``fixed`` [rows], the answers of a model that no seed has made."""
+    by_row = first.mean(axis=0) - fixed
+    if len(first) < 2:
+        return Estimate(float(by_row.mean()), float("nan"))
+    return _student(by_row, [first])
+
+
 def verdict(gap: Estimate, control: str) -> str:
     """The plain sentence."""
     signed = f"{100 * gap.mean:+.1f}"

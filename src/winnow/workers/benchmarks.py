@@ -1,0 +1,105 @@
+"""Worker: ask the benchmark tasks of every seed's model of one arm."""
+
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from lm_eval.tasks import TaskManager
+
+from winnow.errors import BadSetting
+from winnow.evaluation.benchmarks import RESPONSES, SharedHarness, Sharing, ask_tasks, find_tasks
+from winnow.evaluation.scores import group_table, sample_table, score_table
+from winnow.params import EvaluateParams
+from winnow.records.tokenizer import load_tokenizer
+from winnow.stages import Finished, Work
+from winnow.training.model import load_model, tuned
+from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
+
+# The tables of a result, in the order of their writing, and what tells their rows apart.
+KEYS = {
+    "scores": ["task", "n_shot", "metric", "filter"],
+    "samples": ["task", "n_shot", "filter", "doc_id"],
+    "groups": ["group", "task"],
+}
+LAST = "groups"
+
+
+def work(worker: Worker) -> dict[str, Any]:
+    """Score the models that are missing, one call of the harness for each and each count of examples."""
+    task = worker.job.task
+    params = EvaluateParams.model_validate(task["params"])
+    base = Finished.open(Path(task["base_model"]))
+    tokenizer = _tokenizer(base, params, task["template"])
+    manager = find_tasks(Path(task["tasks"]), params)
+    model = load_model(base, params.precision, worker.device())
+    for name, place in worker.job.places.items():
+        start = time.monotonic()
+        forget_peak_memory()
+        folder, target = task["models"].get(name), Work(place)
+        with tuned(base, model, Finished.open(Path(folder)) if folder else None) as ready:
+            for number, shots in enumerate(params.shots):
+                report = partial(_report, worker, f"model {name}, {'own' if shots is None else shots} shots")
+                sharing = Sharing(target, worker.rank, worker.world_size, worker.barrier, report)
+                lm = SharedHarness(sharing, params.task_batch, pretrained=ready, tokenizer=tokenizer)
+                _ask(worker, lm, manager, f"{number:02}", shots, params)
+                worker.barrier()
+        if worker.is_main:
+            _seal(target, len(params.shots), time.monotonic() - start)
+        worker.barrier()
+    return {}
+
+
+def _tokenizer(base: Finished, params: EvaluateParams, template: str | None) -> Any:
+    tokenizer = load_tokenizer(base)
+    if template:
+        tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
+    if params.apply_chat_template and not tokenizer.chat_template:
+        raise BadSetting(
+            "`evaluate.apply_chat_template` is true, and the model has no chat template. Set `tokenize.template` to a "
+            "Jinja file, or leave it false: base models are asked plainly."
+        )
+    return tokenizer
+
+
+def _report(worker: Worker, message: str, done: int, total: int) -> None:
+    worker.report(done=done, total=total, unit="shards", message=message)
+
+
+def _ask(
+    worker: Worker, lm: SharedHarness, manager: TaskManager, name: str, shots: int | None, params: EvaluateParams
+) -> None:
+    """One call, whose tables are committed as the main process makes them."""
+    target = lm.sharing.work
+    if target.is_committed(f"{LAST}.parquet") or target.is_committed(f"{name}/{LAST}.parquet"):
+        return
+    found = ask_tasks(lm, manager, shots, params)
+    if worker.is_main:
+        tables = {"scores": score_table(found), "samples": sample_table(found), "groups": group_table(found)}
+        for table in KEYS:
+            target.commit(f"{name}/{table}.parquet", tables[table].write_parquet)
+
+
+def _seal(target: Work, calls: int, seconds: float) -> None:
+    """All calls in one table each, and nothing besides."""
+    whole = target.is_committed(f"{LAST}.parquet")
+    tables = {
+        name: pl.read_parquet(target.path / f"{name}.parquet") if whole else _joined(target, name, calls)
+        for name in KEYS
+    }
+    summary = {"tables": target.commit_tables(tables)}
+    for name in (RESPONSES, *(f"{number:02}" for number in range(calls))):
+        shutil.rmtree(target.path / name, ignore_errors=True)
+    target.finish(summary, {"seconds": seconds, "peak_memory_gb": peak_memory_gb()})
+
+
+def _joined(target: Work, name: str, calls: int) -> pl.DataFrame:
+    """A task that has its count of examples fixed gives the same in each call: it is kept once."""
+    parts = [pl.read_parquet(target.path / f"{number:02}" / f"{name}.parquet") for number in range(calls)]
+    return pl.concat(parts, how="diagonal").unique(KEYS[name], keep="first", maintain_order=True)
+
+
+if __name__ == "__main__":
+    run(work)
