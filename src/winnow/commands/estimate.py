@@ -13,6 +13,7 @@ from winnow.tracking.store import flatten
 # Parameters that work is proportional to, and those without which two results do not compare.
 _PROPORTIONAL = {"base": ("model.steps", "model.batch", "model.length"), "fabricated": ("rows",)}
 _ALIKE = {
+    "benchmarks": ("tasks", "num_fewshot", "task_limit"),
     "evaluate": ("decoding", "limit"),
     "finetune": ("method", "precision"),
     "gradients": ("split", "projection", "feature"),
