@@ -8,6 +8,7 @@ from pathlib import Path
 from winnow.errors import BadSetting
 from winnow.params import IngestParams, Machine
 from winnow.progress import News, publish
+from winnow.records.dataset_info import NAME, with_dataset_info
 from winnow.records.ingest import RawFile, check_globs, describe, find_files, write_file
 from winnow.stages import Finished, Work, file_checksum, locate, require_build
 
@@ -30,6 +31,8 @@ def find_fabricated_examples(fabricated: Finished, machine: Machine) -> Finished
 def _record_files(folder: Path, machine: Machine) -> Finished:
     files = [_checked(folder, file) for file in find_files(folder)]
     contents = {str(file["name"]): str(file["sha256"] or file["reason"]) for file in files}
+    if (description := folder / NAME).is_file():
+        contents[NAME] = file_checksum(description)
     place = locate(machine.data_root / "01_raw", "raw_examples", REVISION, {}, contents)
     inside = folder.resolve().is_relative_to(machine.data_root.resolve())
     name = (folder.resolve().relative_to(machine.data_root.resolve()) if inside else folder.resolve()).as_posix()
@@ -72,6 +75,7 @@ def _ingest_files(work: Work, raw: Finished, params: IngestParams, machine: Mach
     folder = machine.data_root / raw.summary["folder"]
     files = [RawFile(file["name"], file["reason"]) for file in raw.summary["files"]]
     check_globs(files, params)
+    params = with_dataset_info(folder, params)
     for number, file in enumerate(files):
         good, bad = f"examples/{number:05}.parquet", f"rejects/{number:05}.parquet"
         report = partial(_report, number, len(files), file.name)

@@ -21,6 +21,7 @@ from winnow.params import (
     SelectionParams,
     SelectMoeParams,
 )
+from winnow.records.dataset_info import with_dataset_info
 from winnow.records.tokens import TokenTable
 from winnow.records.tree import write_repeated
 from winnow.selection import (
@@ -170,7 +171,8 @@ def write_reweighted(
             return finished, summary
         work.commit("manifest.parquet", mix.write_parquet)
         raw = machine.data_root / raw_examples.summary["folder"]
-        write_repeated(raw, rows.rename({"multiplicity": "times"}), ingest, work.path / "reweighted_data")
+        described = with_dataset_info(raw, ingest)
+        write_repeated(raw, rows.rename({"multiplicity": "times"}), described, work.path / "reweighted_data")
         entry = {"file": "manifest.parquet", "rows": mix.height, "fingerprint": inputs["training_mix"]}
         taken = {"tables": {"manifest": entry}, "rows": int(mix["multiplicity"].sum())}
         return work.finish(taken, {"seconds": time.monotonic() - start}), summary

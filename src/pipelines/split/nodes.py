@@ -13,6 +13,7 @@ from winnow.errors import NothingToTrainOn
 from winnow.params import IngestParams, Machine, SplitParams
 from winnow.progress import News, publish
 from winnow.records.columnar_files import open_parquet
+from winnow.records.dataset_info import with_dataset_info
 from winnow.records.ids import example_id
 from winnow.records.ingest import EXAMPLES, describe
 from winnow.records.tree import write_tree
@@ -54,7 +55,8 @@ def _build(work: Work, examples: Finished, raw: Path, params: SplitParams, inges
     tables = _write_tables(work, examples, index, sides)
     if params.write_tree:
         publish(News("split", message="writing the tree of files"))
-        write_tree(raw, index.select("file", "row").with_columns(sides["side"]), ingest, work.path / "tree")
+        described = with_dataset_info(raw, ingest)
+        write_tree(raw, index.select("file", "row").with_columns(sides["side"]), described, work.path / "tree")
     return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
 
 

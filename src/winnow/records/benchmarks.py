@@ -2,7 +2,7 @@
 
 Beside the templates in `winnow/evaluation/tasks`, which say how each is asked and scored, a task has its own rows:
 
-    gsm8k    train.* and test.* (jsonl, json, parquet, arrow) with question and answer
+    gsm8k    train.* and test.* (jsonl, json, parquet, arrow) with question and answer, or train/train.* and test/test.*
     mmlu     dev/<subject>_dev.csv and test/<subject>_test.csv, as in the published data.tar
     bbh      <task>.json or bbh/<task>.json; for chains of thought cot-prompts/<task>.txt or bbh-three-shot.json
     tydiqa   tydiqa-goldp-v1.1-dev.json, also in dev/; for an example one-shot.json, or tydiqa-goldp-v1.1-train.json
@@ -112,8 +112,9 @@ def _gsm8k(folder: Path, _: list[str]) -> list[LocalGroup]:
 
 def _split_file(folder: Path, split: str) -> Path:
     kinds = ("jsonl", "json", "parquet", "arrow")
-    names = [f"{split}.{kind}" for kind in kinds] + [f"gsm8k-{split}.arrow", f"{split}-00000-of-00001.parquet"]
-    return _found("gsm8k", [folder / name for name in names])
+    places = [place / f"{split}.{kind}" for place in (folder, folder / split) for kind in kinds]
+    published = [folder / "main" / f"{split}-00000-of-00001.parquet", folder / split / "data-00000-of-00001.arrow"]
+    return _found("gsm8k", [*places, *published])
 
 
 def _pairs(file: Path) -> Rows:
@@ -243,7 +244,9 @@ def _found(family: str, places: list[Path]) -> Path:
 
 
 def _missing(family: str, *places: Path) -> MissingResource:
-    names = " or ".join([str(places[0]), *(place.name for place in places[1:])])
+    names = " or ".join(
+        [str(places[0]), *dict.fromkeys(place.name for place in places[1:] if place.name != places[0].name)]
+    )
     return MissingResource(
         f"There is no {names}, which the tasks of `evaluate.data.{family}` need. Put it there, or set "
         f"`evaluate.data.{family}` to the folder that has it; docs/evaluation.md lists the files."

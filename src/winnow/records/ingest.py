@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from winnow.errors import BadInput, BadSetting
 from winnow.params import ColumnMap, IngestParams
+from winnow.records import dataset_info
 from winnow.records.columnar_files import open_parquet
 from winnow.records.conversation import converse
 from winnow.records.files import read_records
@@ -53,7 +54,10 @@ class RawFile:
 
 
 def find_files(folder: Path) -> list[RawFile]:
-    """All files below ``folder`` in the order of their names; hidden ones are left out, odd ones have a reason."""
+    """All files below ``folder`` in the order of their names; hidden ones are left out, odd ones have a reason.
+
+    LLaMA-Factory's `dataset_info.json` describes the others, and is none of them.
+    """
     if not folder.is_dir():
         raise BadInput(
             f"The raw folder {folder} is not a folder. Put your files into one, and set `ingest.folder` to it; "
@@ -69,7 +73,7 @@ def find_files(folder: Path) -> list[RawFile]:
         linked = [name for name in folders if (Path(parent) / name).is_symlink()]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in linked)
         for name in [*files, *linked]:
-            if not name.startswith("."):
+            if not name.startswith(".") and Path(parent, name) != folder / dataset_info.NAME:
                 path = Path(parent) / name
                 found.append(RawFile(printable(path.relative_to(folder).as_posix()), _why_not(path, folder)))
     if not any(file.reason is None for file in found):

@@ -100,7 +100,8 @@ def mapped(column_map: ColumnMap) -> Shape:
     if column_map.formatting == "alpaca":
         usual = {"prompt": "instruction", "query": "input", "response": "output"}
         named = usual if column_map.columns is None else column_map.columns
-        _require(column_map, named, ("prompt", "response"), "columns")
+        # A question may be in either of the two, or begin in the one and go on in the other.
+        _require(column_map, named, ("response",) if "query" in named else ("prompt", "response"), "columns")
         return lambda record: _alpaca(record, named)
     outer = "messages" if column_map.formatting == "openai" else "conversations"
     columns = {"messages": outer} if column_map.columns is None else column_map.columns
@@ -149,7 +150,7 @@ def _tagged(
 
 
 def _alpaca(record: Mapping[str, Any], columns: Mapping[str, str]) -> Shaped:
-    question = _text(record.get(columns["prompt"]), columns["prompt"])
+    question = _text(record.get(columns["prompt"]), columns["prompt"]) if "prompt" in columns else ""
     more = record.get(columns["query"]) if "query" in columns else None
     if more not in (None, ""):
         question = f"{question}\n{_text(more, columns['query'])}" if question else _text(more, columns["query"])
