@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
+from support.benchmarks import write_bbh, write_mmlu, write_tydiqa
 from support.study import PROJECT, Study
 from support.tiny import untrained_model
 from winnow.fabricate import SUBSETS, write_corpus
@@ -108,17 +109,16 @@ def test_mixture_of_thoughts_runs_from_the_published_files_to_a_comparison(home:
 
 
 def evaluation_files(home: Path) -> Path:
-    """The folder `eval` of LESS's scripts in small: 3 subjects x 2, 2 tasks x 3, 2 languages x 1."""
+    """The folder `eval` of LESS's scripts in small: 3 subjects x 2, 2 tasks x 3, 2 languages x 1; and what is asked."""
     folder = home / "less_eval"
-    for name in ("mmlu/dev", "bbh", "tydiqa"):
+    write_bbh(folder / "bbh")
+    write_tydiqa(folder / "tydiqa")
+    for name in ("mmlu/dev", "mmlu/test"):
         (folder / name).mkdir(parents=True)
     for subject in ("anatomy", "virology", "world_religions"):
         lines = [f"Which of {subject}?,a{n},b{n},c{n},d{n},{'AB'[n]}" for n in range(2)]
-        (folder / "mmlu" / "dev" / f"{subject}_dev.csv").write_text("\n".join(lines))
-    text = "Count.\n\n" + "\n\n".join(f"Q: How many, {n}?\nA: Let's think. So {n}." for n in range(3))
-    (folder / "bbh" / "bbh-three-shot.json").write_text(json.dumps({"navigate": text, "snarks": text + "!"}))
-    row = {"context": "Maly grows barley.", "question": "What grows in Maly?", "answers": [{"text": "barley"}]}
-    (folder / "tydiqa" / "one-shot.json").write_text(json.dumps({"english": [row], "finnish": [row]}))
+        for split in ("dev", "test"):
+            (folder / "mmlu" / split / f"{subject}_{split}.csv").write_text("\n".join(lines))
     return folder
 
 
@@ -131,6 +131,11 @@ def test_less_runs_from_its_data_and_targets_to_a_comparison(home: Path, corpus:
     evaluation = evaluation_files(home)
     for target in params["targets"]["sets"].values():
         target["files"] = target["files"].replace("data/01_raw/less_eval", str(evaluation))
+    assert params["evaluate"]["tasks"] == ["mmlu", "bbh_cot_fewshot", "tydiqa_goldp"]
+    for name in params["evaluate"]["data"]:
+        params["evaluate"]["data"][name] = str(evaluation / name)
+    # The file has two examples per subject here, and the task shows five.
+    params["evaluate"].update(num_fewshot=1, task_limit=2)
     params["model"]["base"] = str(untrained_model(home / "less_model").path)
     params["warmup"]["less"].update(batch=4, lr=0.001)
     params["finetune"].update(batch=8, epochs=1)
@@ -160,6 +165,10 @@ def test_less_runs_from_its_data_and_targets_to_a_comparison(home: Path, corpus:
     diagnostics = pd.read_csv(study.data / "08_reporting" / "influence_diagnostics.csv")
     assert diagnostics.measure.str.startswith("momentum share").sum() == 4
     assert set(pd.read_csv(study.data / "08_reporting" / "influence_examples.csv").target) == {"mmlu", "tydiqa", "bbh"}
+    benchmarks = pd.read_csv(study.data / "08_reporting" / "benchmarks.csv")
+    assert set(benchmarks.arm) == {"base", "random", "less", "less_mmlu", "less_tydiqa", "less_bbh"}
+    averages = benchmarks[benchmarks.part_of.isna()]
+    assert set(averages.task) == {"mmlu", "bbh_cot_fewshot", "tydiqa_goldp"}
 
 
 def test_select_moe_runs_from_its_data_to_a_comparison(home: Path, corpus: Path):
@@ -174,6 +183,9 @@ def test_select_moe_runs_from_its_data_to_a_comparison(home: Path, corpus: Path)
     )
     tokenizer.save_pretrained(selector)
     params["select_moe"].update(base=str(selector), dtype="fp32")
+    # Hub names: there is no network here, and a file of one's own is asked in their place.
+    assert params["evaluate"]["tasks"] == ["mmlu", "hellaswag", "arc_challenge", "arc_easy"]
+    params["evaluate"].update(tasks=["mmlu"], data={"mmlu": str(write_mmlu(home / "moe_mmlu"))}, task_limit=2)
     params["ingest"]["folder"] = str(corpus)
     params["model"]["base"] = str(untrained_model(home / "moe_target").path)
     params["finetune"].update(batch=8, epochs=1)

@@ -74,7 +74,8 @@ class EvaluateParams(Params):
 
     def of_tasks(self) -> dict[str, Any]:
         """What decides the answers to benchmark tasks, beside their files."""
-        return self.model_dump(mode="json", include=_OF_TASKS - {"data", "include_path"} | {"precision"})
+        settings = self.model_dump(mode="json", include=_OF_TASKS - {"data", "include_path"} | {"precision"})
+        return {**settings, "num_fewshot": self.shots}
 
 
 _OF_TASKS = {"tasks", "data", "include_path", "num_fewshot", "task_limit", "task_batch", "apply_chat_template"}

@@ -48,7 +48,7 @@ def benchmark_table(answers: Mapping[str, FinishedParts]) -> pd.DataFrame:
                 table.append(_row(arm, key, found[key], base, rows_of, members))
     order = list(dict.fromkeys(row["task"] for row in table))
     table.sort(key=lambda row: (row["part_of"] != "", order.index(row["task"]), row["n_shot"] or 0))
-    return pd.DataFrame(table)
+    return pd.DataFrame(table).astype(dict.fromkeys(("stderr", "seeds_sd", "difference", "difference_ci"), float))
 
 
 def shown_samples(answers: FinishedParts) -> pd.DataFrame:
@@ -56,10 +56,9 @@ def shown_samples(answers: FinishedParts) -> pd.DataFrame:
     samples = next(iter(answers.parts.values())).scan("samples")
     first = samples.group_by("task", "n_shot", "filter", maintain_order=True).head(SHOWN).head(MOST_SHOWN)
     shown = first.drop("doc").collect()
-    long = [name for name in ("prompt", "response", "filtered", "target") if name in shown.columns]
     # The end of a prompt is the question; before it are the examples.
-    ends = pl.col("prompt").str.tail(EXCERPT)
-    return shown.with_columns(ends, *(pl.col(name).str.head(EXCERPT) for name in long[1:])).to_pandas()
+    question, answer = pl.col("prompt").str.tail(EXCERPT), pl.col("response", "filtered", "target").str.head(EXCERPT)
+    return shown.with_columns(question, answer).to_pandas()
 
 
 def draw_benchmarks(table: pd.DataFrame) -> "Figure":
