@@ -1,6 +1,7 @@
 """Recipes run as they are, but for the model, which is a tiny one here, and the number of steps."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from support.benchmarks import write_bbh, write_mmlu, write_tydiqa
 from support.study import PROJECT, Study
@@ -17,6 +19,8 @@ from winnow.fabricate.base_model import make_model
 from winnow.fabricate.tokenizer import make_tokenizer
 from winnow.params import FabricatedSelector, FabricateParams
 from winnow.stages import Work, locate
+
+REAL = os.environ.get("WINNOW_REAL_DATA")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +46,8 @@ def published_files(home: Path, corpus: Path) -> Path:
     return folder
 
 
-def record(study: Study, dataset: str) -> dict[str, Any]:
-    return json.loads((study.data / "03_primary" / f"{dataset}.json").read_text(encoding="utf-8"))
+def record(study: Study, dataset: str, layer: str = "03_primary") -> dict[str, Any]:
+    return json.loads((study.data / layer / f"{dataset}.json").read_text(encoding="utf-8"))
 
 
 def test_mixture_of_thoughts_runs_from_the_published_files_to_a_comparison(home: Path, corpus: Path):
@@ -207,3 +211,56 @@ def test_select_moe_runs_from_its_data_to_a_comparison(home: Path, corpus: Path)
     assert not (study.data / "08_reporting" / "selector_separation.csv").exists(), (
         "nothing was planted in one's own data"
     )
+
+
+@pytest.mark.skipif(REAL is None, reason="WINNOW_REAL_DATA names no folder of real data")
+def test_gsm8k_runs_from_its_rows_to_the_base_model_beside_the_tuned(home: Path):
+    recipe = yaml.safe_load((PROJECT / "recipes" / "gsm8k_lora.yml").read_text(encoding="utf-8"))
+    params = recipe["run"]["params"]
+    assert params["model"]["base"] == "Qwen/Qwen2.5-1.5B"
+    assert params["evaluate"]["num_fewshot"] == [0, 1, 5]
+    folder = home / "gsm8k"
+    asked = {}
+    for split, rows in (("train", 60), ("test", 4)):
+        (folder / split).mkdir(parents=True)
+        lines = (Path(str(REAL)) / "gsm8k" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()[:rows]
+        asked[split] = [json.loads(line)["question"] for line in lines]
+        (folder / split / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    info = {"gsm8k": {"file_name": "train.jsonl", "columns": {"query": "question", "response": "answer"}}}
+    (folder / "train" / "dataset_info.json").write_text(json.dumps(info))
+    params["ingest"]["folder"] = str(folder / "train")
+    params["evaluate"]["data"]["gsm8k"] = str(folder)
+    params["model"]["base"] = str(untrained_model(home / "gsm8k_model").path)
+    params["finetune"].update(batch=8, epochs=1, lr=0.001)
+    params["arms"] = {"all": {"seeds": 2}}
+    (home / "gsm8k.yml").write_text(yaml.safe_dump(recipe))
+    study = Study(home / "gsm8k_study")
+    study.folder.mkdir()
+    study.kedro("run", "--config", str(home / "gsm8k.yml"), "--env", "test")
+
+    table = pd.read_csv(study.data / "08_reporting" / "benchmarks.csv")
+    assert set(zip(table.arm, table.n_shot, table["filter"], strict=True)) == {
+        (arm, shots, kind)
+        for arm in ("base", "all")
+        for shots in (0, 1, 5)
+        for kind in ("strict-match", "flexible-extract")
+    }
+    assert set(table[table.arm == "all"].seeds) == {2}
+    assert table.stderr.notna().all()
+    examples = pl.read_parquet(next(study.data.glob("02_intermediate/ingest/*/examples")))
+    questions = {row[0]["content"] for row in examples["messages"].to_list()}
+    assert questions == set(asked["train"]), "test rows are never ingested"
+    sides = {
+        name: record(study, name, "02_intermediate")["summary"]["tables"][name]
+        for name in ("train", "validation", "held_out")
+    }
+    assert sides["validation"]["rows"] == 3
+    assert sides["held_out"]["rows"] == 0
+    samples = pd.read_csv(study.data / "08_reporting" / "arms" / "all" / "benchmark_samples.csv")
+    assert samples.prompt.str.contains(asked["test"][0][-80:], regex=False).any()
+    assert (study.data / "08_reporting" / "figures" / "benchmarks.png").stat().st_size > 1000
+    client = MlflowClient(study.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("gsm8k").experiment_id])
+    metrics = {run.info.run_name: run.data.metrics for run in runs}
+    for arm in ("base", "all"):
+        assert "benchmarks/gsm8k/5-shot/exact_match_stderr/strict-match" in metrics[arm]
