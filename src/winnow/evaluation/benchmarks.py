@@ -128,7 +128,7 @@ def ask_tasks(lm: SharedHarness, manager: TaskManager, shots: int | None, params
     except (ConnectionError, FileNotFoundError) as error:
         raise MissingResource(
             f"The data of a task of `evaluate.tasks` ({', '.join(params.tasks)}) is not here: "
-            f"{(str(error).splitlines() or [type(error).__name__])[0]} A task of lm-eval's own asks the hub: load it "
+            f"{(str(error).splitlines() or [type(error).__name__])[0]}. A task of lm-eval's own asks the hub: load it "
             "where there is a network (`hf download NAME --repo-type dataset`, or one run of the task), and bring "
             "HF_HOME along; or give the files that you have, by `evaluate.data` or a task YAML in "
             "`evaluate.include_path`."
