@@ -6,17 +6,15 @@ The chat template is the one the model was trained with, and an answer ends wher
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
 from winnow.errors import BadSetting
 from winnow.records.chat_template import chat_template
-from winnow.records.shapes import Message, Unusable
-from winnow.records.template import render, special_ids
+from winnow.records.shapes import Message
+from winnow.records.template import end_of_turn
 
 Listener = Callable[[str], None]
-ASKED, ANSWERED = "hello", "winnow"
 
 
 class Chat:
@@ -91,20 +89,6 @@ class Chat:
 
     def _until(self) -> dict[str, Any]:
         return {"stop_strings": [self.stop_text], "tokenizer": self.tokenizer} if self.stop_text else {}
-
-
-def end_of_turn(tokenizer: Any, template: str) -> tuple[set[int], str]:
-    """What training taught to end an answer with: a special token, or, where there is none, a text."""
-    turns: list[Message] = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
-    try:
-        rendered = render(turns, tokenizer, template)
-    except Unusable as error:
-        raise BadSetting(f"{error}. Name another as `tokenize.template`, and train with it.") from None
-    learnt = rendered.input_ids[rendered.supervised]
-    special = learnt[np.isin(learnt, special_ids(tokenizer))]
-    if len(special):
-        return {int(special[0])}, ""
-    return set(), tokenizer.decode(learnt).partition(ANSWERED)[2].rstrip()
 
 
 def _as_set(ids: int | list[int] | None) -> set[int]:

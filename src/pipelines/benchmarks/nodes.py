@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from winnow.errors import MissingResource
 from winnow.params import EvaluateParams, Machine, TokenizeParams
 from winnow.records.benchmarks import local_groups
+from winnow.records.chat_template import template_checksum
 from winnow.records.task_files import content, write_tasks
 from winnow.report.benchmarks import benchmark_metrics, benchmark_table, draw_benchmarks, shown_samples
 from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, require_build, table_fingerprint
@@ -78,7 +79,7 @@ def _answered(
     machine: Machine,
 ) -> FinishedParts:
     template = tokenize.template if params.apply_chat_template else None
-    settings = {**params.of_tasks(), "template": file_checksum(template) if template else None}
+    settings = {**params.of_tasks(), "template": template_checksum(template)}
     inputs = {"tasks": tasks.fingerprint, "base_model": base_model.fingerprint}
     places = {
         seed: locate(

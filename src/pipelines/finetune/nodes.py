@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from winnow.errors import BadSetting
 from winnow.params import ArmParams, FinetuneParams, Machine, TokenizeParams
+from winnow.records.chat_template import template_text
 from winnow.records.prompts import read_prompts
 from winnow.stages import Finished, FinishedParts, locate, require_build, table_fingerprint
 from winnow.workers.engines import require_trainable
@@ -76,7 +77,7 @@ def train_mixes(
 
 def watched(params: FinetuneParams, tokenize: TokenizeParams) -> dict[str, Any]:
     """The prompts that a model answers while it is trained, and the template that they are rendered with."""
-    template = tokenize.template.read_text(encoding="utf-8") if tokenize.template and params.watched else None
+    template = template_text(tokenize.template) if params.watched else None
     return {"prompts": [asdict(prompt) for prompt in read_prompts(params.samples)], "template": template}
 
 

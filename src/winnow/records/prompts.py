@@ -10,6 +10,7 @@ import numpy as np
 
 from winnow.errors import BadInput, BadSetting
 from winnow.params import IngestParams, SamplesParams
+from winnow.records.chat_template import chat_template
 from winnow.records.ingest import RawFile, read_file
 from winnow.records.shapes import ANSWERS, Message
 
@@ -29,11 +30,9 @@ class Prompt:
 
     def tokens(self, tokenizer: Any, template: str | None) -> list[int]:
         """Its rendering, up to where the answer begins."""
-        ids = tokenizer.apply_chat_template(
-            list(self.messages), chat_template=template or tokenizer.chat_template, add_generation_prompt=True,
-            tokenize=True, return_dict=True,
-        )["input_ids"]  # fmt: skip
-        return list(ids)
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+        text = chat_template(template, tokenizer)
+        return list(tokenizer.apply_chat_template(list(self.messages), chat_template=text, **options)["input_ids"])
 
 
 def read_prompts(params: SamplesParams) -> list[Prompt]:

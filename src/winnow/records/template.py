@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from winnow.errors import BadSetting
 from winnow.records.chat_template import chat_template
 from winnow.records.shapes import ANSWERS, Message, Unusable
 
@@ -58,13 +59,18 @@ def render(messages: Sequence[Message], tokenizer: Any, template: str | None = N
     return Rendered(ids, mask)
 
 
-def end_of_turn(tokenizer: Any, template: str | None = None) -> list[int]:
-    """The special tokens that end an answer, as it is learnt; and the tokenizer's own end of text."""
-    turns = [{"role": "user", "content": PLACEHOLDER}, {"role": "assistant", "content": PLACEHOLDER}]
-    rendered = render(turns, tokenizer, template)
-    learnt = {int(token) for token in rendered.input_ids[rendered.supervised]}
-    own = {int(tokenizer.eos_token_id)} if tokenizer.eos_token_id is not None else set()
-    return sorted(learnt & set(special_ids(tokenizer)) | own)
+def end_of_turn(tokenizer: Any, template: str | None = None) -> tuple[set[int], str]:
+    """What training taught to end an answer with: a special token, or, where there is none, a text."""
+    turns: list[Message] = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": PLACEHOLDER}]
+    try:
+        rendered = render(turns, tokenizer, template)
+    except Unusable as error:
+        raise BadSetting(f"{error}. Name another as `tokenize.template`, and train with it.") from None
+    learnt = rendered.input_ids[rendered.supervised]
+    special = learnt[np.isin(learnt, special_ids(tokenizer))]
+    if len(special):
+        return {int(special[0])}, ""
+    return set(), tokenizer.decode(learnt).partition(PLACEHOLDER)[2].rstrip()
 
 
 def _template_role(role: str) -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,25 @@ class Watch:
     def _answers(self, model: Any) -> list[dict[str, Any]]:
         found: list[list[int]] = []
         contexts = [prompt.tokens(self.tokenizer, self.template) for prompt in self.prompts]
-        stops, pad_id = end_of_turn(self.tokenizer, self.template), padding_id(self.tokenizer)
+        stops, pad_id = self._stops[0], padding_id(self.tokenizer)
         for start in range(0, len(contexts), BATCH_PROMPTS):
             asked = contexts[start : start + BATCH_PROMPTS]
             found += answer(model, asked, stops, pad_id, self.max_new_tokens)
         return [self._told(prompt, ids) for prompt, ids in zip(self.prompts, found, strict=True)]
 
+    @cached_property
+    def _stops(self) -> tuple[list[int], str]:
+        """The tokens that end an answer; where the template has none, the text that does."""
+        tokens, text = end_of_turn(self.tokenizer, self.template)
+        own = self.tokenizer.eos_token_id
+        return sorted(tokens | ({own} if own is not None else set())), text
+
     def _told(self, prompt: Prompt, ids: Sequence[int]) -> dict[str, Any]:
-        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        if self._stops[1] and self._stops[1] in text:
+            text = text.partition(self._stops[1])[0]
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        text = text.strip()
         correct = None if prompt.expected is None else text == prompt.expected.strip()
         told = {"group": prompt.group, "prompt": prompt.question, "answer": text, "expected": prompt.expected}
         return {**told, "correct": correct, "repetition": repetition(ids), "distinct_2": distinct(ids, 2)}

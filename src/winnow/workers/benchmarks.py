@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 from lm_eval.tasks import TaskManager
 
-from winnow.errors import BadSetting
 from winnow.evaluation.benchmarks import RESPONSES, SharedHarness, Sharing, ask_tasks, find_tasks
 from winnow.evaluation.scores import group_table, sample_table, score_table
 from winnow.params import EvaluateParams
+from winnow.records.chat_template import chat_template, template_text
 from winnow.records.tokenizer import load_tokenizer
 from winnow.stages import Finished, Work
 from winnow.training.model import load_model, tuned
@@ -54,13 +54,8 @@ def work(worker: Worker) -> dict[str, Any]:
 
 def _tokenizer(base: Finished, params: EvaluateParams, template: str | None) -> Any:
     tokenizer = load_tokenizer(base)
-    if template:
-        tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
-    if params.apply_chat_template and not tokenizer.chat_template:
-        raise BadSetting(
-            "`evaluate.apply_chat_template` is true, and the model has no chat template. Set `tokenize.template` to a "
-            "Jinja file, or leave it false: base models are asked plainly."
-        )
+    if params.apply_chat_template:
+        tokenizer.chat_template = chat_template(template_text(template), tokenizer)
     return tokenizer
 
 
