@@ -45,10 +45,13 @@ from pipelines.arms import (
     reference_of,
     target_of,
 )
+from pipelines.finetune.nodes import merge_finetune
 from pipelines.requested import requested_arms
 from winnow.errors import BadSetting
 from winnow.params import (
+    ArmParams,
     EvaluateParams,
+    FinetuneParams,
     InfluenceParams,
     IngestParams,
     ModelParams,
@@ -82,7 +85,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     shared |= select_moe.create_pipelines(selector, fabricated="fabricate" in shared)
     arms = _arms(given, scoring, study)
     shared |= {"benchmarks": benchmarks.create_pipeline()} if asking.tasks else {}
-    tails = {name: _tail(arm, asking, reference_of(arm, study.rounds_by)) for name, arm in arms.items()}
+    tails = {name: _tail(arm, asking, reference_of(arm, study.rounds_by), given) for name, arm in arms.items()}
     relative = ParetoParams.model_validate(given["pareto"]).mode == "relative"
     later = {
         prefix_of(number)[:-1]: rounds.create_pipeline(shared, number, study.rounds_by, scoring, warmups, relative)
@@ -200,13 +203,16 @@ def has_matrix(params: InfluenceParams) -> bool:
     return params.mode == "store" or params.estimator != "gradient"
 
 
-def _tail(arm: ArmSpec, asking: EvaluateParams, reference: str) -> dict[str, Pipeline]:
+def _tail(arm: ArmSpec, asking: EvaluateParams, reference: str, given: Mapping[str, Any]) -> dict[str, Pipeline]:
     """The stages of one arm; an arm without a size only evaluates the base model."""
     last = {"evaluate": evaluate.create_pipeline(arm.name, asking.split), "summarise": report.create_arm_pipeline(arm)}
     if asking.tasks:
         last["benchmarks"] = benchmarks.create_arm_pipeline(arm.name)
     if arm.size == "none":
         return last
+    own = ArmParams.model_validate(given["arms"].get(arm.settings, {}))
+    if merge_finetune(FinetuneParams.model_validate(given["finetune"]), own).watched:
+        last["course"] = report.create_course_pipeline(arm.name)
     if arm.strategy == "pareto":
         last["gains"] = evaluate.create_target_pipeline(arm.name) + report.create_gains_pipeline(arm, reference)
     return {"mixture": mixture.create_pipeline(arm), "finetune": finetune.create_pipeline(arm), **last}

@@ -360,3 +360,16 @@ def test_benchmark_nodes_get_typed_parameters(monkeypatch: pytest.MonkeyPatch, c
                 assert isinstance(context.catalog.load(value), hints[name])
                 checked += 1
     assert checked >= 8
+
+
+def test_arms_that_are_looked_at_while_they_are_trained_tell_their_course(
+    monkeypatch: pytest.MonkeyPatch, context: KedroContext
+):
+    given = parameters()
+    watched = {**given["arms"], "length": {"finetune": {"validation_rows": 5}}}
+    registered = registered_with(monkeypatch, arms=watched)
+    assert "length.tell_course" in {node.name for node in registered["length"].nodes}
+    assert "random.tell_course" not in {node.name for node in registered["random"].nodes}
+    everywhere = registered_with(monkeypatch, finetune={"samples": {"prompts": ["Who are you?"]}})
+    assert {"random.tell_course", "all.tell_course"} <= {node.name for node in everywhere["study"].nodes}
+    assert "base.tell_course" not in {node.name for node in everywhere["study"].nodes}

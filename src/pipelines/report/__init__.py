@@ -1,3 +1,8 @@
-from pipelines.report.pipeline import create_arm_pipeline, create_gains_pipeline, create_pipeline
+from pipelines.report.pipeline import (
+    create_arm_pipeline,
+    create_course_pipeline,
+    create_gains_pipeline,
+    create_pipeline,
+)
 
-__all__ = ["create_arm_pipeline", "create_gains_pipeline", "create_pipeline"]
+__all__ = ["create_arm_pipeline", "create_course_pipeline", "create_gains_pipeline", "create_pipeline"]

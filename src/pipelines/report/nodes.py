@@ -12,6 +12,7 @@ from pipelines.arms import ArmSpec
 from pipelines.finetune.nodes import merge_finetune
 from winnow.params import ArmParams, BudgetParams, FinetuneParams, StudyParams
 from winnow.report.comparison import Result, compare, summarise
+from winnow.report.course import course_metrics, course_of, draw_course, read_losses, read_samples, shown_samples
 from winnow.report.figures import accuracy_chart, draw_accuracy, draw_cost, draw_losses
 from winnow.report.gains import (
     Mixed,
@@ -69,6 +70,15 @@ def compare_arms(arms: tuple[ArmSpec, ...]) -> Callable[..., pd.DataFrame]:
         return compare(found, study.name, shared_settings(finetune, budget, pool, next(iter(evaluations.values()))))
 
     return compare_study
+
+
+def tell_course(model: FinishedParts) -> tuple[dict[str, float], pd.DataFrame, Figure]:
+    """What was seen while an arm's models were trained: figures, answers, and a picture."""
+    folders = {seed: part.path for seed, part in model.parts.items()}
+    losses, samples = read_losses(folders), read_samples(folders)
+    course = course_of(losses, samples)
+    shown = shown_samples(samples) if len(samples) else course
+    return course_metrics(course, losses), shown, draw_course(course, losses)
 
 
 def tell_gains(matrix: Finished, losses: FinishedParts, reference: FinishedParts) -> dict[str, float]:

@@ -18,6 +18,13 @@ def create_arm_pipeline(arm: ArmSpec) -> Pipeline:
     return pipeline([describe, summarise], tags=[name, "report"])
 
 
+def create_course_pipeline(arm: str) -> Pipeline:
+    """What an arm's models answered, and how validation loss went, while they were trained."""
+    shown = [f"{arm}.course", f"{arm}.samples", f"{arm}.course_figure"]
+    node = Node(nodes.tell_course, f"{arm}.model", shown, name="tell_course", namespace=arm)
+    return pipeline([node], tags=[arm, "report"])
+
+
 def create_gains_pipeline(arm: ArmSpec, reference: str) -> Pipeline:
     """What an arm's mixture really gained over the rows in their own proportions, for the tracker."""
     name = arm.name

@@ -1,6 +1,7 @@
 """Loss curves of an arm's trainings: what was not streamed live, and the mean over the seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from winnow.stages import FinishedParts
 from winnow.tracking.store import Point
@@ -22,3 +23,13 @@ def finetune_points(model: FinishedParts, streamed: set[tuple[str, int]]) -> Ite
     for step, loss, lr in together.itertuples():
         yield Point("finetune/loss", loss, int(step))
         yield Point("finetune/lr", lr, int(step))
+    yield from _course_points({seed: part.path for seed, part in model.parts.items()})
+
+
+def _course_points(folders: Mapping[str, Path]) -> Iterator[Point]:
+    """What was seen of the models on the way, the mean over all seeds."""
+    from winnow.report.course import course_of, read_losses, read_samples
+
+    for row in course_of(read_losses(folders), read_samples(folders)).to_dict("records"):
+        step = int(row.pop("step"))
+        yield from (Point(f"finetune/{name}", value, step) for name, value in row.items() if value == value)
