@@ -12,6 +12,7 @@ from pipelines import (
     base_model,
     benchmarks,
     clusters,
+    compare_parallelism,
     ekfac,
     evaluate,
     fabricate,
@@ -50,6 +51,7 @@ from pipelines.requested import requested_arms
 from winnow.errors import BadSetting
 from winnow.params import (
     ArmParams,
+    CompareParallelismParams,
     EvaluateParams,
     FinetuneParams,
     InfluenceParams,
@@ -115,6 +117,8 @@ def register_pipelines() -> dict[str, Pipeline]:
             whole += asked + benchmarks.create_comparison_pipeline(tuple(arm.name for arm in specs))
         return whole
 
+    table = compare_parallelism.create_pipeline(CompareParallelismParams.model_validate(given["compare_parallelism"]))
+    registered["compare_parallelism"] = _with_ancestors(everything + table, table)
     registered["baseline"] = _union(registered[name] for name in BASELINE)
     if has_matrix(scoring):
         controls = ("random", "all") if arms[PARETO[0]].size == "full" else ("random",)

@@ -20,6 +20,7 @@ from winnow.fetch import DataSource
 STAGES: dict[str, type[models.Params]] = {
     "budget": models.BudgetParams,
     "clusters": models.ClustersParams,
+    "compare_parallelism": models.CompareParallelismParams,
     "evaluate": models.EvaluateParams,
     "fabricate": models.FabricateParams,
     "finetune": models.FinetuneParams,

@@ -4,7 +4,7 @@ A parameter outside these models is refused before any node runs. What changes r
 own model and enters its fingerprint; `Machine` says only where and how fast, and never does.
 """
 
-from winnow.params.base import Engine, Machine, Params, Precision, Share
+from winnow.params.base import Engine, Machine, Params, Precision, Share, Sharing
 from winnow.params.data import (
     ColumnMap,
     FabricatedModel,
@@ -28,9 +28,10 @@ from winnow.params.influence import (
     TargetsParams,
     TrajectoriesParams,
 )
+from winnow.params.parallelism import CompareParallelismParams
 from winnow.params.select_moe import ConstraintParams, SelectMoeParams, SelectorScoreParams, SelectorWarmupParams
 from winnow.params.study import ArmParams, BudgetParams, EvaluateParams, SelectionParams, StudyParams
-from winnow.params.training import FinetuneParams, LoraParams, SamplesParams, WarmupParams
+from winnow.params.training import FinetuneParams, LoraParams, Method, SamplesParams, WarmupParams
 
 __all__ = [
     "AdamFeatureParams",
@@ -38,6 +39,7 @@ __all__ = [
     "BudgetParams",
     "ClustersParams",
     "ColumnMap",
+    "CompareParallelismParams",
     "ConstraintParams",
     "EkfacParams",
     "Engine",
@@ -51,6 +53,7 @@ __all__ = [
     "IngestParams",
     "LoraParams",
     "Machine",
+    "Method",
     "ModelParams",
     "Params",
     "ParetoParams",
@@ -63,6 +66,7 @@ __all__ = [
     "SelectorScoreParams",
     "SelectorWarmupParams",
     "Share",
+    "Sharing",
     "SplitParams",
     "StudyParams",
     "TargetSet",

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["auto", "fp32", "bf16"]
 Engine = Literal["ddp", "fsdp", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"]
+# One process that shares with nobody is a way to train, too.
+Sharing = Literal["single", Engine]
 
 
 class Params(BaseModel):

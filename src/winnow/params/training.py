@@ -29,10 +29,13 @@ class SamplesParams(Params):
     max_new_tokens: int = Field(default=64, ge=1)
 
 
+Method = Literal["lora", "qlora", "full"]
+
+
 class FinetuneParams(Params):
     """Fine-tuning of the target on one arm's mixture."""
 
-    method: Literal["lora", "qlora", "full"] = Field(default="lora", description="qlora: on a base in 4 bits")
+    method: Method = Field(default="lora", description="qlora: on a base in 4 bits")
     lora: LoraParams = LoraParams()
     steps: int | None = Field(default=None, ge=1, description="None: `epochs` decides")
     epochs: float = Field(default=1.0, gt=0)

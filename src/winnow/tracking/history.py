@@ -1,10 +1,15 @@
-"""Loss curves of an arm's trainings: what was not streamed live, and the mean over the seeds."""
+"""Curves: of tables with a column `step`; of an arm's trainings, what was not streamed live and the mean over seeds."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from winnow.stages import FinishedParts
 from winnow.tracking.store import Point
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HISTORY = "history.parquet"
 
@@ -30,6 +35,13 @@ def _course_points(folders: Mapping[str, Path]) -> Iterator[Point]:
     """What was seen of the models on the way, the mean over all seeds."""
     from winnow.report.course import course_of, read_losses, read_samples
 
-    for row in course_of(read_losses(folders), read_samples(folders)).to_dict("records"):
-        step = int(row.pop("step"))
-        yield from (Point(f"finetune/{name}", value, step) for name, value in row.items() if value == value)
+    course = course_of(read_losses(folders), read_samples(folders))
+    yield from curve_points(course.rename(columns=lambda name: name if name == "step" else f"finetune/{name}"))
+
+
+def curve_points(table: "pd.DataFrame") -> Iterator[Point]:
+    """Every number of each column, at its step."""
+    for name in table.columns.drop("step"):
+        for step, value in zip(table["step"], table[name], strict=True):
+            if math.isfinite(value):
+                yield Point(name, value, int(step))

@@ -1,7 +1,8 @@
 """Kedro hooks that log a run: parameters of all stages, live and final metrics of each arm, figures, lineage.
 
-What is logged of a dataset is said in the catalog, `metadata: {mlflow: {as: params | metrics | artifact}}`: `metrics`
-is a JSON object of numbers, `params` one with `params` and `tags`, `artifact` a file or a folder.
+What is logged of a dataset is said in the catalog, `metadata: {mlflow: {as: params | metrics | curves | artifact}}`:
+`metrics` is a JSON object of numbers, `params` one with `params` and `tags`, `curves` a table with a column `step`,
+`artifact` a file or a folder.
 """
 
 import atexit
@@ -21,9 +22,11 @@ from kedro.pipeline.node import Node
 
 from winnow.progress import News, listening
 from winnow.stages import Finished, FinishedParts
-from winnow.tracking.history import finetune_points
+from winnow.tracking.history import curve_points, finetune_points
 from winnow.tracking.store import Point, Store, flatten, now
 
+# What a namespace is of, where its name begins so; all others are arms.
+KINDS = ("round", "cell")
 FLUSH_POINTS = 50
 FLUSH_MILLISECONDS = 5000
 _active: list["TrackingHooks"] = []
@@ -85,7 +88,7 @@ class TrackingHooks:
         if not self.arm:
             return
         if self.arm not in self.children:
-            kind = "round" if self.arm.startswith("round_") else "arm"
+            kind = next((kind for kind in KINDS if self.arm.startswith(f"{kind}_")), "arm")
             tags = {"winnow.kind": kind, f"winnow.{kind}": self.arm, "mlflow.parentRunId": self.parent}
             self.children[self.arm] = self.store.start(self.arm, {**self.tags, **tags})
         handles = {name: value for name, value in inputs.items() if isinstance(value, Finished | FinishedParts)}
@@ -115,6 +118,8 @@ class TrackingHooks:
                 self.store.tags(run, data["tags"])
             case "metrics":
                 self.store.metrics(run, [Point(name, value) for name, value in data.items()])
+            case "curves":
+                self.store.metrics(run, curve_points(data))
             case "artifact":
                 self.store.artifact(run, Path(str(dataset._filepath)), "report")
 

@@ -27,9 +27,7 @@ def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None
     if (plan.folder / HISTORY).exists():
         return _finish_interrupted(model, plan)
     rows = Rows(tokens, plan.order)
-    if plan.params.packing:
-        require_packing(model, rows, plan.pad_id)
-    trainer = _trainer(model, rows, plan)
+    trainer = make_trainer(model, rows, plan)
     course = Course(trainer, report)
     trainer.add_callback(course)
     last = _last_checkpoint(plan.folder)
@@ -45,7 +43,10 @@ def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None
     return cost
 
 
-def _trainer(model: Any, rows: Rows, plan: Plan) -> OrderedTrainer:
+def make_trainer(model: Any, rows: Rows, plan: Plan) -> OrderedTrainer:
+    """The trainer of a plan, which saves and tells what its callbacks say."""
+    if plan.params.packing:
+        require_packing(model, rows, plan.pad_id)
     layout = pack if plan.params.packing else collate
     trainer = OrderedTrainer(
         plan,

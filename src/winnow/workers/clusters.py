@@ -21,7 +21,7 @@ def work(worker: Worker) -> dict[str, Any]:
     task = worker.job.task
     params = ClustersParams.model_validate(task["params"])
     # faiss has an OpenMP of its own, which torch's number of threads does not reach.
-    faiss.omp_set_num_threads(threads_per_process(worker.job))
+    faiss.omp_set_num_threads(threads_per_process(worker.job.machine))
     table = pl.read_parquet(task["losses"]).sort("example_id")
     steps = [name for name in table.columns if name.isdigit()]
     losses = table.select(steps).to_numpy().astype(np.float32)

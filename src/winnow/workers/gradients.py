@@ -117,7 +117,7 @@ def use_threads(worker: Worker) -> None:
     """Compiled loops have threads of their own, which torch's number does not reach."""
     import numba
 
-    numba.set_num_threads(min(threads_per_process(worker.job), numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads_per_process(worker.job.machine), numba.config.NUMBA_NUM_THREADS))
 
 
 def make_feature(kind: str, params: GradientsParams, moments: Path, device: str) -> Feature:

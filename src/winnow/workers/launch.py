@@ -31,13 +31,13 @@ from winnow.workers.engines import launch_options
 from winnow.workers.extensions import build_missing, deepspeed_environment
 from winnow.workers.job import LOG, PROGRESS, RESULT, Job
 from winnow.workers.memory import remedies
-from winnow.workers.runtime import parse_news, perform
+from winnow.workers.runtime import parse_news, perform, threads_per_process
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0
 LAST_LINES = 20
 # The others share rows among processes, each with a whole model.
-TRAINS = ("finetune", "warmup")
+TRAINS = ("finetune", "warmup", "training_cost")
 # Threads that wait for each other in busy loops make two jobs on one machine many times slower than one.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -172,7 +172,7 @@ def _spawn(job: Job, job_file: Path) -> _Process:
         command = [sys.executable, "-m", "accelerate.commands.launch", *launch_options(job.machine), *module]
         environment |= deepspeed_environment(job.machine)
         build_missing(job.machine, environment)
-    environment["OMP_NUM_THREADS"] = str(job.machine.threads or max(1, (os.cpu_count() or 1) // job.machine.processes))
+    environment["OMP_NUM_THREADS"] = str(threads_per_process(job.machine))
     with (job.folder / LOG).open("ab") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     return _Process(" ".join(command), child.pid, child.poll)

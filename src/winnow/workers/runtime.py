@@ -13,6 +13,7 @@ from typing import Any
 
 from winnow import errors
 from winnow.errors import WinnowError, WorkerFailed
+from winnow.params import Machine
 from winnow.progress import News
 from winnow.workers.job import PROGRESS, RESULT, Job
 from winnow.workers.memory import is_out_of_memory, out_of_memory
@@ -90,9 +91,9 @@ def forget_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def threads_per_process(job: Job) -> int:
+def threads_per_process(machine: Machine) -> int:
     """Threads each process may use: as said, or an even share of the cores."""
-    return job.machine.threads or max(1, (os.cpu_count() or 1) // job.machine.processes)
+    return machine.threads or max(1, (os.cpu_count() or 1) // machine.processes)
 
 
 def run(work: Callable[[Worker], dict[str, Any]], arguments: list[str] | None = None) -> None:
@@ -107,7 +108,7 @@ def perform(work: Callable[[Worker], dict[str, Any]], job_file: Path) -> int:
     threading.Thread(target=_leave_with, args=(job.launcher, os.getppid()), daemon=True).start()
     import torch
 
-    torch.set_num_threads(threads_per_process(job))
+    torch.set_num_threads(threads_per_process(job.machine))
     worker = Worker(job, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     try:
         if worker.world_size != job.machine.processes:
