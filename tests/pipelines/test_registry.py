@@ -19,6 +19,7 @@ from pipelines import requested
 from pipelines.arms import ARMS, PARETO, of_full_size
 from winnow.errors import BadSetting
 from winnow.pipeline_registry import known_arms, register_pipelines
+from winnow.recipes import check_params
 from winnow.registration import parameters
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -89,7 +90,7 @@ def test_the_layers_have_an_order(context: KedroContext):
 def test_the_layers_have_an_order_where_arms_are_drawn_as_one_box(context: KedroContext):
     """Seen from outside, whatever goes into an arm leads to all that comes out of it."""
     catalog = context.catalog
-    for name in ("__default__", "less", "pareto_knee", "pareto_reweighting", "select_moe"):
+    for name in ("__default__", "less", "pareto_knee", "pareto_reweighting", "select_moe", "compare_parallelism"):
         pipeline = register_pipelines()[name]
         box_of = {node: f"box {node.namespace or node.name}" for node in pipeline.nodes}
         makers = {dataset: box for node, box in box_of.items() for dataset in node.outputs}
@@ -373,3 +374,35 @@ def test_arms_that_are_looked_at_while_they_are_trained_tell_their_course(
     everywhere = registered_with(monkeypatch, finetune={"samples": {"prompts": ["Who are you?"]}})
     assert {"random.tell_course", "all.tell_course"} <= {node.name for node in everywhere["study"].nodes}
     assert "base.tell_course" not in {node.name for node in everywhere["study"].nodes}
+
+
+def test_each_cell_of_the_cost_table_is_a_namespace_and_logs_are_cells_too(
+    monkeypatch: pytest.MonkeyPatch, context: KedroContext
+):
+    asked = {"methods": ["lora", "qlora"], "engines": ["single", "zero3"], "logs": {"factory": "trainer_log.jsonl"}}
+    registered = registered_with(monkeypatch, compare_parallelism=asked)
+    nodes = {node.name: node for node in registered["compare_parallelism"].nodes}
+    measured = {"cell_lora_single", "cell_lora_zero3", "cell_qlora_single", "cell_qlora_zero3"}
+    assert {name.removesuffix(".measure") for name in nodes if name.endswith(".measure")} == measured
+    assert {node.namespace for node in nodes.values() if node.namespace} == {*measured, "cell_log_factory"}
+    assert len(nodes["compare_parallelism"].inputs) == 2 * 5
+    assert {"ingest", "tokenize"} <= set(nodes)
+    assert all(name.startswith("params:") for name in registered["compare_parallelism"].inputs())
+    assert not {"compare_parallelism"} & {node.name for node in registered["__default__"].nodes}
+    for name in {name for node in nodes.values() for name in node.outputs}:
+        assert type(context.catalog.get(name)).__name__ != "MemoryDataset", name
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"steps": 5, "warmup_steps": 5}, "warmup_steps is 5, which leaves none of 5 steps to be timed"),
+        ({"engines": ["ddp", "ddp"]}, "name each once"),
+        ({"methods": []}, "there is nothing to compare"),
+        ({"engines": ["zero4"]}, "zero4"),
+        ({"logs": {"a.b": "x"}}, r"a\.b"),
+    ],
+)
+def test_a_cost_table_that_cannot_be_is_refused(wrong: dict[str, object], why: str):
+    with pytest.raises(BadSetting, match=why):
+        check_params({"compare_parallelism": wrong}, "--params")

@@ -152,6 +152,18 @@ def test_metrics_of_a_domain_with_an_odd_name_are_logged(tracked: Tracked):
     assert {"evaluate/accuracy/数学", "evaluate/accuracy"} <= set(found)
 
 
+def test_a_cell_of_a_cost_table_is_a_run_with_its_curves(tracked: Tracked):
+    table = pd.DataFrame({"step": [5, 10], "curve/loss": [2.0, 1.0], "curve/tokens": [float("nan"), 900.0]})
+    nodes = one_node(lambda: table, arm="cell_lora_ddp", output="cost_curve")
+    tracked.run(nodes, DataCatalog({"cell_lora_ddp.cost_curve": logged_as("curves")}))
+    (cell,), (parent,) = tracked.runs("cell"), tracked.runs("study")
+    assert not tracked.runs("arm")
+    assert cell.data.tags["winnow.cell"] == "cell_lora_ddp"
+    assert cell.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert tracked.curve(cell, "curve/loss") == [(5, 2.0), (10, 1.0)]
+    assert tracked.curve(cell, "curve/tokens") == [(10, 900.0)]
+
+
 def test_metrics_are_there_while_the_node_still_runs(tracked: Tracked):
     seen: list[float] = []
 

@@ -60,6 +60,13 @@ def test_a_worker_leaves_when_its_launcher_is_gone(tmp_path: Path):
     assert done.returncode == 130
 
 
+def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
+    ask = [sys.executable, "-c", "from winnow.workers.runtime import _peak_resident_kb; print(_peak_resident_kb())"]
+    held = bytearray(os.urandom(1 << 20)) * 512
+    done = subprocess.run(ask, capture_output=True, text=True, timeout=120, check=True)
+    assert len(held) > 300 * 2**20 > int(done.stdout) * 2**10
+
+
 def test_only_the_main_process_reports(tmp_path: Path):
     job = Job("evaluate", {}, {}, machine(tmp_path), os.getpid(), tmp_path)
     Worker(job, rank=1, world_size=2).report(done=1)
