@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,7 @@ Told = tuple[dict[str, Any], dict[str, float], pd.DataFrame]
 _log = logging.getLogger(__name__)
 
 
-def measure(method: Method, engine: Sharing) -> Callable[..., FinishedParts]:
+def measure(method: Method, engine: Sharing) -> Callable[..., tuple[FinishedParts, *Told]]:
     """A node function that trains a few steps in this method on this engine."""
 
     def measure_cell(
@@ -35,43 +35,56 @@ def measure(method: Method, engine: Sharing) -> Callable[..., FinishedParts]:
         params: CompareParallelismParams,
         finetune: FinetuneParams,
         machine: Machine,
-    ) -> FinishedParts:
-        settings = settings_of(method, params, finetune)
-        own = machine_of(engine, params, machine)
-        cell: dict[str, Any] = {"framework": "winnow", "method": method, "engine": engine, "processes": own.processes}
-        try:
-            require_trainable(settings, own)
-            kind, device = device_of(own)
-        except (BadSetting, MissingResource) as error:
-            return FinishedParts({}, {**cell, "status": "impossible", "reason": str(error)})
-        own = own.model_copy(update={"device": kind})
-        rows = settings.batch // own.processes
-        cell |= {"device": device, "batch": settings.batch, "micro_batch": min(own.micro_batch or rows, rows)}
-        inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
-        place = locate(
-            machine.data_root / "08_reporting", STAGE, REVISION, _decisive(settings, params, own, device), inputs
-        )
-        task = {"params": settings.model_dump(mode="json"), "warmup_steps": params.warmup_steps}
-        task |= {"base_model": str(base_model.path), "tokens": str(tokens.path)}
-        try:
-            return FinishedParts({"cell": _measured(place, task, own)}, {**cell, "status": "measured", "reason": ""})
-        except WinnowError as error:
-            _log.warning("%s on %s failed, the next run tries it again: %s", method, engine, error)
-            return FinishedParts({}, {**cell, "status": "failed", "reason": shortest(error)})
+    ) -> tuple[FinishedParts, *Told]:
+        settings, own = settings_of(method, params, finetune), machine_of(engine, params, machine)
+        cost = cost_of({"method": method, "engine": engine}, tokens, base_model, params, settings, own)
+        return (cost, *tell(cost))
 
     return measure_cell
 
 
+def cost_of(
+    cell: Mapping[str, Any],
+    tokens: Finished,
+    base_model: Finished,
+    params: CompareParallelismParams,
+    settings: FinetuneParams,
+    machine: Machine,
+) -> FinishedParts:
+    """The finished measurement, or none and the reason."""
+    said = {"framework": "winnow", **cell, "processes": machine.processes}
+    try:
+        require_trainable(settings, machine)
+        kind, device = device_of(machine)
+    except (BadSetting, MissingResource) as error:
+        return FinishedParts({}, {**said, "status": "impossible", "reason": str(error)})
+    machine = machine.model_copy(update={"device": kind})
+    rows, threads = settings.batch // machine.processes, threads_per_process(machine)
+    said |= {"batch": settings.batch, "micro_batch": min(machine.micro_batch or rows, rows)}
+    said |= {"threads": threads, "device": device}
+    # A result does not depend on where it is computed; its cost does.
+    own = machine.model_dump(mode="json", include={"engine", "processes", "micro_batch", "gradient_checkpointing"})
+    decisive = {
+        "finetune": settings.model_dump(mode="json", exclude={"steps"}),
+        "compare_parallelism": params.model_dump(include={"steps", "warmup_steps"}),
+        "machine": {**own, "threads": threads, "device": device},
+    }
+    inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
+    place = locate(machine.data_root / "08_reporting", STAGE, REVISION, decisive, inputs)
+    task = {"params": settings.model_dump(mode="json"), "warmup_steps": params.warmup_steps}
+    task |= {"base_model": str(base_model.path), "tokens": str(tokens.path)}
+    try:
+        return FinishedParts({"cell": _measured(place, task, machine)}, {**said, "status": "measured"})
+    except WinnowError as error:
+        _log.warning("%s failed, the next run tries it again: %s", " on ".join(cell.values()), error)
+        return FinishedParts({}, {**said, "status": "failed", "reason": shortest(error)})
+
+
 def settings_of(method: Method, params: CompareParallelismParams, finetune: FinetuneParams) -> FinetuneParams:
     """The fine-tuning of a cell: its steps alone, without what is saved or looked at meanwhile."""
-    alone: dict[str, Any] = {
-        "steps": params.steps,
-        "epochs": 1.0,
-        "checkpoints": 1,
-        "save_every": None,
-        "keep_checkpoints": None,
-    }
-    alone |= {"moments": False, "validation_rows": 0, "samples": SamplesParams()}
+    alone: dict[str, Any] = {"steps": params.steps, "epochs": 1.0, "moments": False}
+    alone |= {"checkpoints": 1, "save_every": None, "keep_checkpoints": None}
+    alone |= {"validation_rows": 0, "samples": SamplesParams()}
     return finetune.model_copy(update={"method": method, **alone})
 
 
@@ -80,15 +93,6 @@ def machine_of(engine: Sharing, params: CompareParallelismParams, machine: Machi
     sharing = {"processes": 1, "engine": "ddp"} if engine == "single" else {"processes": params.processes}
     own = {"engine": engine, **sharing, "accelerate_config": None, "forkserver": False}
     return machine.model_copy(update=own)
-
-
-def _decisive(
-    settings: FinetuneParams, params: CompareParallelismParams, machine: Machine, device: str
-) -> dict[str, Any]:
-    """A result does not depend on where it is computed; its cost does."""
-    own = machine.model_dump(mode="json", include={"engine", "processes", "micro_batch", "gradient_checkpointing"})
-    own |= {"threads": threads_per_process(machine), "device": device, "warmup_steps": params.warmup_steps}
-    return {**settings.model_dump(mode="json"), **own}
 
 
 def _measured(place: Place, task: dict[str, Any], machine: Machine) -> Finished:
@@ -107,14 +111,13 @@ def shortest(error: WinnowError) -> str:
 
 def tell(cost: FinishedParts) -> Told:
     """A cell for the tracker: what it is, what it cost, and each of its steps."""
-    settings = {name: value for name, value in cost.summary.items() if value not in (None, "")}
-    told = {"params": settings, "tags": {"winnow.status": str(cost.summary["status"])}}
+    settings = {"params": cost.summary, "tags": {"winnow.status": str(cost.summary["status"])}}
     if not cost.parts:
-        return told, {}, pd.DataFrame({"step": []})
+        return settings, {}, pd.DataFrame({"step": []})
     found = cost.parts["cell"]
     metrics = {f"cost/{name}": float(value) for name, value in {**found.cost, **found.summary}.items()}
     steps = pd.read_parquet(found.path / STEPS).rename(columns={"seconds": "curve/step_seconds", "loss": "curve/loss"})
-    return told, metrics, steps
+    return settings, metrics, steps
 
 
 def read_log(name: str) -> Callable[..., Told]:
@@ -123,15 +126,10 @@ def read_log(name: str) -> Callable[..., Told]:
     def read_one(params: CompareParallelismParams) -> Told:
         file = params.logs[name]
         log = read_trainer_log(file.expanduser())
-        settings = {"framework": log.framework, "log": name, "file": str(file), "status": "imported"}
-        curve = log.curve.rename(
-            columns={column: f"curve/{column}" for column in log.curve.columns if column != "step"}
-        )
-        return (
-            {"params": settings, "tags": {"winnow.status": "imported"}},
-            {f"cost/{name}": value for name, value in log.costs.items()},
-            curve,
-        )
+        said = {"framework": log.framework, "log": name, "file": str(file), "status": "imported"}
+        costs = {f"cost/{kind}": value for kind, value in log.costs.items()}
+        curves = {kind: f"curve/{kind}" for kind in log.curve.columns.drop("step")}
+        return {"params": said, "tags": {"winnow.status": "imported"}}, costs, log.curve.rename(columns=curves)
 
     return read_one
 

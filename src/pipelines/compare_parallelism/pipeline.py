@@ -12,7 +12,7 @@ def create_pipeline(params: CompareParallelismParams) -> Pipeline:
     """Each cell has a namespace of its own, and with it a run of its own in MLflow."""
     cells = {f"cell_{method}_{engine}": (method, engine) for method in params.methods for engine in params.engines}
     logs = {f"cell_log_{name}": name for name in params.logs}
-    made = [node for name, cell in cells.items() for node in _cell(name, *cell)]
+    made = [_cell(name, *cell) for name, cell in cells.items()]
     made += [
         Node(nodes.read_log(log), PARAMS, _told(name), name="read_log", namespace=name) for name, log in logs.items()
     ]
@@ -21,13 +21,10 @@ def create_pipeline(params: CompareParallelismParams) -> Pipeline:
     return pipeline([*made, Node(nodes.compare, told, shown, name="compare_parallelism")], tags=["compare_parallelism"])
 
 
-def _cell(name: str, method: Method, engine: Sharing) -> list[Node]:
+def _cell(name: str, method: Method, engine: Sharing) -> Node:
     inputs = ["tokens", "base_model", PARAMS, "params:finetune", "params:machine"]
-    measure = nodes.measure(method, engine)
-    return [
-        Node(measure, inputs, f"{name}.cost", name="measure", namespace=name),
-        Node(nodes.tell, f"{name}.cost", _told(name), name="tell", namespace=name),
-    ]
+    outputs = [f"{name}.cost", *_told(name)]
+    return Node(nodes.measure(method, engine), inputs, outputs, name="measure", namespace=name)
 
 
 def _told(name: str) -> list[str]:

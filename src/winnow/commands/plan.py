@@ -19,6 +19,8 @@ _SECTIONS |= dict.fromkeys(("losses", "checkpoint_losses"), "trajectories")
 _SECTIONS |= dict.fromkeys(("benchmarks", "benchmark_tasks"), "evaluate")
 _SECTIONS |= {"ekfac": "influence.ekfac", "influence_matrix": "influence"}
 _SECTIONS |= {f"select_moe_{stage}": "select_moe" for stage in ("converted", "verified", "warmup", "score")}
+# Its parameters are those of several sections, and say of which.
+_SECTIONS |= {"training_cost": ""}
 _MOST_REASONS = 4
 
 
@@ -76,7 +78,7 @@ def explain(places: tuple[Place, ...], record: Mapping[str, Any] | None, wanted:
     reasons = [f"{wanted - len(places)} of {wanted} seeds are finished"] if len(places) < wanted else []
     if any(place.partial.exists() for place in places):
         reasons.append("goes on where it was interrupted")
-    if record is None:
+    if record is None or record.get("parts") == {}:
         return "; ".join(["first run", *reasons])
     parts = list(record.get("parts", {"": record}).values())
     for place in places:
@@ -87,10 +89,10 @@ def explain(places: tuple[Place, ...], record: Mapping[str, Any] | None, wanted:
 
 
 def _differences(place: Place, old: Mapping[str, Any]) -> list[str]:
-    section = _SECTIONS.get(place.stage, place.stage)
+    section = f"{_SECTIONS.get(place.stage, place.stage)}.".removeprefix(".")
     new_parameters, old_parameters = flatten(place.parameters), flatten(old["parameters"])
     changes = [
-        f"parameter `{section}.{name}` changed {old_parameters.get(name)} -> {new_parameters.get(name)}"
+        f"parameter `{section}{name}` changed {old_parameters.get(name)} -> {new_parameters.get(name)}"
         for name in sorted(new_parameters.keys() | old_parameters.keys())
         if new_parameters.get(name) != old_parameters.get(name)
     ]

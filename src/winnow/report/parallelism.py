@@ -22,7 +22,7 @@ COSTS = [
     "trainable_parameters",
     "loss",
 ]
-LAST = ["batch", "micro_batch", "device", "reason", "file"]
+LAST = ["batch", "micro_batch", "threads", "device", "reason", "file"]
 SHOWN = {
     "tokens_per_second": "tokens per second, all processes",
     "peak_memory_gb": "peak memory in GB, fullest process",
@@ -31,13 +31,13 @@ NOT_MEASURED = {"impossible": "impossible", "failed": "failed"}
 
 
 def parallelism_table(settings: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, float]]) -> pd.DataFrame:
-    """A row per cell or log, in the order given; what was not measured has its reason and no number."""
+    """A row per cell or log, in the order given; what was not measured has its reason, and no number."""
     rows = [
         {**said, **{name.removeprefix("cost/"): value for name, value in found.items()}}
         for said, found in zip(settings, costs, strict=True)
     ]
-    whole = ["processes", "trainable_parameters", "batch", "micro_batch"]
-    return pd.DataFrame(rows, columns=[*SETTINGS, *COSTS, *LAST]).astype(dict.fromkeys(whole, "Int64"))
+    whole = ["processes", "trainable_parameters", "batch", "micro_batch", "threads"]
+    return pd.DataFrame(rows, columns=[*SETTINGS, *COSTS, *LAST]).astype(dict.fromkeys(whole, "Int64")).round(4)
 
 
 def draw_parallelism(table: pd.DataFrame) -> "Figure":

@@ -36,7 +36,9 @@ class TrainerLog:
 def read_trainer_log(file: Path) -> TrainerLog:
     """Read a log in whichever of the two formats it is."""
     if not file.is_file():
-        raise MissingResource(f"`compare_parallelism.logs` names {file}, where no file is. Relative paths begin here.")
+        raise MissingResource(
+            f"`compare_parallelism.logs` names {file}, where no file is. Name it from the project's folder on."
+        )
     rows: list[dict[str, float]] = []
     found: dict[str, float] = {}
     frameworks = set()
@@ -146,8 +148,11 @@ def _trainable(line: Line) -> dict[str, float]:
 
 
 def _attempts(table: pd.DataFrame) -> pd.Series:
-    """A training that was resumed goes on in the same file, with a clock that begins anew."""
-    return ((table["seconds"].diff() < 0) | (table["step"].diff() < 0)).cumsum()
+    """A training that was resumed goes on in the same file, with a clock that begins anew.
+
+    Some lines tell whole seconds and some fractions: a second less is no new beginning.
+    """
+    return ((table["seconds"].diff() < -1) | (table["step"].diff() < 0)).cumsum()
 
 
 def _last_attempt(table: pd.DataFrame) -> pd.DataFrame:

@@ -28,7 +28,8 @@ def device_of(machine: Machine) -> tuple[str, str]:
     if len(names) < machine.processes:
         raise MissingResource(
             f"This machine has {len(names)} CUDA {'device' if len(names) == 1 else 'devices'}; {machine.processes} "
-            f"{'process needs' if machine.processes == 1 else 'processes need'} one each."
+            f"{'process needs' if machine.processes == 1 else 'processes need'} one each. Ask for fewer processes, or, "
+            "to see that it runs at all, for `machine.device: cpu`."
         )
     return "cuda", ", ".join(dict.fromkeys(names[: machine.processes]))
 

@@ -81,7 +81,7 @@ def test_ms_swifts_log_with_speed_and_what_it_knows_of_the_model(tmp_path: Path,
     ]
     info = "PeftModelForCausalLM: 498.4319M Params (4.3991M Trainable [0.8826%]), 0.0000M Buffers."
     last = {"last_model_checkpoint": "out/checkpoint-20", "global_step": 20, "model_parameter_info": info}
-    evaluated = swift(20, "34s", eval_loss=1.4)
+    evaluated = swift(20, "32s", eval_loss=1.4)
     log = read_trainer_log(write(tmp_path, *lines, {key: evaluated.pop("global_step/max_steps"), **evaluated}, last))
     assert log.framework == "ms-swift"
     assert log.costs["step_seconds"] == pytest.approx((20 / 0.606061 - 5 / 0.5) / 15)
