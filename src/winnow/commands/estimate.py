@@ -72,7 +72,9 @@ def _like(place: Place, earlier: Iterable[Finished], rows: int | None) -> Estima
         share = _share_of_work(place, finished, rows)
         if share is None or not _comparable(place, finished, new, old):
             continue
-        shared = len(new.items() & old.items()) + len(place.inputs.items() & finished.inputs.items())
+        # Some values are lists: they cannot be members of a set.
+        alike = sum(name in old and old[name] == value for name, value in new.items())
+        shared = alike + len(place.inputs.items() & finished.inputs.items())
         if best is None or shared > best[0]:
             best = shared, _cost(finished, share)
     return best[1] if best else None
