@@ -10,6 +10,7 @@ from winnow.commands.chat import chat
 from winnow.commands.export import export, merge_files
 from winnow.commands.fetch import fetch
 from winnow.commands.gradients import export_gradients, import_gradients
+from winnow.commands.identity import identity
 from winnow.commands.merge import merge
 from winnow.commands.recipes import recipes
 from winnow.commands.run import choosing_options, run_options
@@ -96,6 +97,7 @@ def sweep(grid: tuple[str, ...], **options: Any) -> None:
 cli.add_command(click.Command("run", params=run_options(), callback=_run, help=RUN_HELP))
 cli.add_command(recipes)
 cli.add_command(fetch)
+cli.add_command(identity)
 cli.add_command(chat)
 cli.add_command(merge)
 cli.add_command(merge_files)

@@ -9,6 +9,7 @@ from typing import Any
 from kedro.pipeline import Pipeline, pipeline
 
 from pipelines import (
+    assistant,
     base_model,
     benchmarks,
     clusters,
@@ -87,6 +88,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     shared |= select_moe.create_pipelines(selector, fabricated="fabricate" in shared)
     arms = _arms(given, scoring, study)
     shared |= {"benchmarks": benchmarks.create_pipeline()} if asking.tasks else {}
+    shared["assistant"] = assistant.create_pipeline()
     tails = {name: _tail(arm, asking, reference_of(arm, study.rounds_by), given) for name, arm in arms.items()}
     relative = ParetoParams.model_validate(given["pareto"]).mode == "relative"
     later = {

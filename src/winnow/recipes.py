@@ -18,6 +18,7 @@ from winnow.errors import BadSetting
 from winnow.fetch import DataSource
 
 STAGES: dict[str, type[models.Params]] = {
+    "assistant": models.AssistantParams,
     "budget": models.BudgetParams,
     "clusters": models.ClustersParams,
     "compare_parallelism": models.CompareParallelismParams,

@@ -20,15 +20,16 @@ def find_raw_examples(params: IngestParams, machine: Machine) -> Finished:
     if params.folder is None:
         raise BadSetting("`ingest.folder` is null, which means generated data; name the folder of your files.")
     folder = params.folder if params.folder.is_absolute() else machine.data_root.parent / params.folder
-    return _record_files(folder, machine)
+    return record_files(folder, machine)
 
 
 def find_fabricated_examples(fabricated: Finished, machine: Machine) -> Finished:
     """Record the generated raw files."""
-    return _record_files(fabricated.path / "raw", machine)
+    return record_files(fabricated.path / "raw", machine)
 
 
-def _record_files(folder: Path, machine: Machine) -> Finished:
+def record_files(folder: Path, machine: Machine) -> Finished:
+    """Record the files of a folder and their checksums."""
     files = [_checked(folder, file) for file in find_files(folder)]
     contents = {str(file["name"]): str(file["sha256"] or file["reason"]) for file in files}
     if (description := folder / NAME).is_file():

@@ -4,6 +4,7 @@ A parameter outside these models is refused before any node runs. What changes r
 own model and enters its fingerprint; `Machine` says only where and how fast, and never does.
 """
 
+from winnow.params.assistant import AssistantParams
 from winnow.params.base import Engine, Machine, Params, Precision, Share, Sharing
 from winnow.params.data import (
     ColumnMap,
@@ -36,6 +37,7 @@ from winnow.params.training import FinetuneParams, LoraParams, Method, SamplesPa
 __all__ = [
     "AdamFeatureParams",
     "ArmParams",
+    "AssistantParams",
     "BudgetParams",
     "ClustersParams",
     "ColumnMap",

@@ -56,7 +56,7 @@ def work(worker: Worker) -> dict[str, Any]:
 
 def watch(task: dict[str, Any], params: FinetuneParams, tokenizer: Any, folder: Path) -> Watch | None:
     """What is looked at while the model is trained."""
-    if not params.watched:
+    if not (params.validation_rows or task["prompts"]):
         return None
     prompts = [Prompt(**prompt) for prompt in task["prompts"]]
     rows = validation_rows(TokenTable.open(Path(task["tokens"]), "validation"), params.validation_rows)
