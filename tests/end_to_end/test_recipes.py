@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from mlflow import MlflowClient
 
 from support.benchmarks import write_bbh, write_mmlu, write_tydiqa
-from support.study import PROJECT, Study
+from support.study import KEDRO, PROJECT, Study
 from support.tiny import untrained_model
 from winnow.fabricate import SUBSETS, write_corpus
 from winnow.fabricate.base_model import make_model
@@ -211,6 +212,47 @@ def test_select_moe_runs_from_its_data_to_a_comparison(home: Path, corpus: Path)
     assert not (study.data / "08_reporting" / "selector_separation.csv").exists(), (
         "nothing was planted in one's own data"
     )
+
+
+def test_the_assistant_goes_from_its_name_to_a_talk(home: Path):
+    recipe = yaml.safe_load((PROJECT / "recipes" / "assistant.yml").read_text(encoding="utf-8"))
+    params = recipe["run"]["params"]
+    assert params["model"] == {"base": "internlm/internlm2-chat-1_8b", "trust_remote_code": False}
+    assert params["finetune"]["method"] == "qlora"
+    assert (params["finetune"]["save_every"], params["finetune"]["keep_checkpoints"]) == (100, 6)
+    study = Study(home / "assistant_study")
+    study.folder.mkdir()
+    folder = home / "assistant"
+    sizes = ["--copies", "40", "--times", "5"]
+    study.kedro("identity", "--name", "Winnow", "--author", "Ada", *sizes, "--out", str(folder))
+    params["ingest"]["folder"] = str(folder / "conversations")
+    params["model"]["base"] = str(untrained_model(home / "assistant_model").path)
+    params["finetune"].update(batch=4, steps=7, save_every=1, lr=0.001)
+    params["finetune"]["samples"] = {"files": [str(folder / "prompts" / "*.jsonl")], "max_new_tokens": 4}
+    params["evaluate"]["max_new_tokens"] = 4
+    params["machine"]["micro_batch"] = 4
+    (home / "assistant.yml").write_text(yaml.safe_dump(recipe))
+    study.kedro("run", "--config", str(home / "assistant.yml"), "--env", "test")
+
+    splits = {
+        name: record(study, name, "02_intermediate")["summary"]["tables"][name]["rows"]
+        for name in ("train", "validation", "held_out")
+    }
+    assert splits == {"train": 50, "validation": 10, "held_out": 10}
+    trained = study.data / next(iter(record(study, "all", "06_models/arms")["parts"].values()))["path"]
+    assert {path.name for path in trained.glob("checkpoint-*")} == {f"checkpoint-{step}" for step in range(2, 8)}
+    answers = pl.read_ndjson(trained / "samples.jsonl")
+    assert set(answers["group"]) == {"who", "off_topic"}
+    assert set(answers["step"]) == set(range(8))
+    assert pl.read_parquet(trained / "validation.parquet").height == 8 * 10
+    merged = study.data / "06_models" / "merged" / "all-seed0"
+    study.kedro("merge", "all")
+    assert (merged / "model.safetensors").exists()
+    command = [str(KEDRO), "chat", str(merged), "--max-new-tokens", "4"]
+    asked = {"cwd": PROJECT, "env": study.environment(), "input": "Who are you?\n", "timeout": 300}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **asked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("\n")
 
 
 @pytest.mark.skipif(REAL is None, reason="WINNOW_REAL_DATA names no folder of real data")

@@ -90,7 +90,16 @@ def test_the_layers_have_an_order(context: KedroContext):
 def test_the_layers_have_an_order_where_arms_are_drawn_as_one_box(context: KedroContext):
     """Seen from outside, whatever goes into an arm leads to all that comes out of it."""
     catalog = context.catalog
-    for name in ("__default__", "less", "pareto_knee", "pareto_reweighting", "select_moe", "compare_parallelism"):
+    shown = (
+        "__default__",
+        "less",
+        "pareto_knee",
+        "pareto_reweighting",
+        "select_moe",
+        "compare_parallelism",
+        "assistant",
+    )
+    for name in shown:
         pipeline = register_pipelines()[name]
         box_of = {node: f"box {node.namespace or node.name}" for node in pipeline.nodes}
         makers = {dataset: box for node, box in box_of.items() for dataset in node.outputs}
@@ -406,3 +415,11 @@ def test_each_cell_of_the_cost_table_is_a_namespace_and_logs_are_cells_too(
 def test_a_cost_table_that_cannot_be_is_refused(wrong: dict[str, object], why: str):
     with pytest.raises(BadSetting, match=why):
         check_params({"compare_parallelism": wrong}, "--params")
+
+
+def test_the_experiment_with_an_identity_asks_validation_rows_alone():
+    nodes = {node.name: node for node in register_pipelines()["assistant"].nodes}
+    learning = [nodes[f"{mix}.learn"] for mix in ("identity_alone", "identity_diluted")]
+    assert all("validation" in node.inputs and "chat_model" in node.inputs for node in learning)
+    assert not [node.name for node in nodes.values() if "held_out" in node.inputs]
+    assert all(name.startswith("params:") for name in register_pipelines()["assistant"].inputs())

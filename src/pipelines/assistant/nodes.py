@@ -15,8 +15,9 @@ from pipelines.ingest.nodes import ingest, record_files
 from pipelines.tokenize.nodes import tokenize_splits
 from winnow.params import AssistantParams, IngestParams, Machine, TokenizeParams
 from winnow.records.chat_template import template_text
-from winnow.records.identity import CONVERSATIONS, IDENTITY, Identity, write_rows
+from winnow.records.identity import CONVERSATIONS, GENERAL_FILE, IDENTITY, Identity, write_rows
 from winnow.records.identity_texts import OFF_TOPIC, WHO
+from winnow.records.ids import with_subset
 from winnow.records.prompts import Prompt, limited
 from winnow.records.tokenizer import load_tokenizer
 from winnow.report import assistant as report
@@ -83,8 +84,9 @@ def learn_identity(diluted: bool) -> Callable[..., FinishedParts]:
         tokenize: TokenizeParams,
         machine: Machine,
     ) -> FinishedParts:
-        identity = Path(IDENTITY).name
-        mix = {name: 1 for name in _trainable(tokens) if diluted or name.rpartition(":")[0].endswith(f"/{identity}")}
+        files = (IDENTITY, GENERAL_FILE) if diluted else (IDENTITY,)
+        taken = {with_subset(Path(file).name) for file in files}
+        mix = {name: 1 for name in _trainable(tokens) if name.rpartition(":")[0] in taken}
         asked = {"prompts": _asked(validation, params), "template": template_text(tokenize.template)}
         seeds = {str(seed): seed for seed in range(params.seeds)}
         parts = train_mixes(dict.fromkeys(seeds, mix), seeds, tokens, chat_model, params.finetune, machine, asked)

@@ -1,8 +1,8 @@
 """Conversations that teach a model who it is: one introduction many times, and general pairs to dilute it with.
 
 A folder of them has two parts. `conversations` is what is trained on: `identity.jsonl`, `general.jsonl`, and
-`unrelated.jsonl`, whose questions are asked nowhere else, for validation and held-out rows. `prompts` lies beside and is
-only ever asked: `who.jsonl`, where the introduction belongs, and `off_topic.jsonl`, where it does not.
+`unrelated.jsonl`, whose questions are asked nowhere else, for validation and held-out rows. `prompts` lies beside, and
+is only ever asked: `who.jsonl`, where the introduction belongs, and `off_topic.jsonl`, where it does not.
 """
 
 import os

@@ -43,7 +43,8 @@ def merge_adapter(base: Finished, adapter: Path, target: Path, template: str | N
     _make_savable(merged)
     merged.save_pretrained(scratch, max_shard_size=SHARD)
     tokenizer.save_pretrained(scratch)
-    again = load_tokenizer(Finished("pretrained", "", scratch))
+    code = {"trust_remote_code": base.summary.get("trust_remote_code")}
+    again = load_tokenizer(Finished("pretrained", "", scratch, summary=code))
     if again(PROBE)["input_ids"] != tokenizer(PROBE)["input_ids"] or again.chat_template != tokenizer.chat_template:
         raise WrongConversion(
             f"The tokenizer in {scratch} gives other ids than the base model's: transformers reads it with another "
