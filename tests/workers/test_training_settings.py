@@ -116,6 +116,14 @@ def test_a_training_that_is_watched_ends_with_the_same_weights(tiny: Tiny, plain
     assert mine.read_bytes() == theirs.read_bytes()
 
 
+def test_a_base_in_four_bits_is_the_same_after_it_was_looked_at(tiny: Tiny, tmp_path: Path):
+    """On CPUs with AVX512-BF16 bitsandbytes rounds the weights anew at the first forward in eval mode."""
+    alone = train(tiny, tmp_path / "alone", method="qlora")
+    seen = train(tiny, tmp_path / "seen", method="qlora", **WATCHED)
+    mine, theirs = (part.path / "adapter_model.safetensors" for part in (seen, alone))
+    assert mine.read_bytes() == theirs.read_bytes()
+
+
 def test_answers_and_losses_are_told_before_and_at_saves_and_between(tiny: Tiny, watched: FinishedParts):
     folder = watched.parts["0"].path
     told = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]

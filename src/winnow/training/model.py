@@ -40,10 +40,16 @@ def load_model(base: Finished, precision: str, device: str) -> PreTrainedModel:
 
 def _load_in_four_bits(base: Finished, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """Its linear layers as nf4, doubly quantised; what is not in 4 bits (norms, embeddings, head) in fp32."""
+    from bitsandbytes.nn import Linear4bit
+
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     model = read_model(base, dtype, quantization_config=four_bits, device_map={"": device})
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            # Some CPUs have a fast forward in eval mode, for which the weights are rearranged and rounded for good.
+            module.support_avx512bf16_for_cpu = False
     model.config.use_cache = False
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False).eval()
 
