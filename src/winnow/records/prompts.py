@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from winnow.errors import BadInput, BadSetting
-from winnow.params import IngestParams, SamplesParams
+from winnow.params import SamplesParams
 from winnow.records.chat_template import chat_template
-from winnow.records.ingest import RawFile, read_file
-from winnow.records.shapes import ANSWERS, Message
+from winnow.records.files import read_records
+from winnow.records.raw import Raw, ReadOptions
+from winnow.records.shapes import ANSWERS, SHAPES, Message, Unusable, detect_shape
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,20 @@ def limited(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:
 
 
 def _conversations(file: Path) -> Iterable[Prompt]:
-    for row in read_file(file.parent, RawFile(file.name), IngestParams()):
-        if "reason" in row:
-            raise BadInput(f"{file}, record {row['row']}: {row['reason']}. Prompts are asked as they are; mend it.")
-        messages = row["messages"]
-        if messages[-1]["role"] in ANSWERS:
-            yield Prompt(file.stem, messages[:-1], str(messages[-1]["content"]))
-        else:
-            yield Prompt(file.stem, messages)
+    for raw in read_records(file, ReadOptions()):
+        try:
+            yield _prompt(file.stem, raw)
+        except Unusable as unusable:
+            raise BadInput(f"{file}, record {raw.row}: {unusable}. Prompts are asked as they are; mend it.") from None
+
+
+def _prompt(group: str, raw: Raw) -> Prompt:
+    """Unlike a row that is trained on, a prompt may do without an answer."""
+    shape = detect_shape(raw.value)
+    if raw.reason is not None or shape is None:
+        raise Unusable(raw.reason or "no known record shape")
+    messages, _ = SHAPES[shape](raw.value)
+    expected = str(messages.pop()["content"]) if messages and messages[-1]["role"] in ANSWERS else None
+    if not any(message["role"] == "user" for message in messages):
+        raise Unusable("the user says nothing")
+    return Prompt(group, messages, expected or None)
