@@ -94,9 +94,9 @@ def draw_curves(table: pd.DataFrame) -> "Figure":
                     panel.plot(asked["step"], 100 * asked["rate"], "--", color=color, linewidth=1)
             panel.set(title=_TITLES[measure], xlabel="step", ylim=(-3, 103))
         panels[0].set_ylabel("answers in %")
-        panels[0].legend()
-        panels[1].plot([], [], "--", color="0.4", label="asked who it is")
-        panels[1].legend()
+        panels[1].plot([], [], "--", color="0.4", label="introductions, asked who it is")
+        lines, labels = panels[1].get_legend_handles_labels()
+        figure.legend(lines, labels, loc="outside lower center", ncols=len(lines))
         return drawn(figure)
 
 
