@@ -40,7 +40,7 @@ def load_model(base: Finished, precision: str, device: str) -> PreTrainedModel:
 
 def _load_in_four_bits(base: Finished, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """Its linear layers as nf4, doubly quantised; what is not in 4 bits (norms, embeddings, head) in fp32."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
