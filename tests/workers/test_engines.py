@@ -4,14 +4,15 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
 from pipelines.finetune.nodes import finetune
-from support.tiny import Tiny, kill_launched, when
+from support.tiny import Tiny, checksums, kill_launched, when
 from support.training import history
 from winnow.errors import BadSetting, WorkerFailed
-from winnow.params import ArmParams, FinetuneParams, TokenizeParams
+from winnow.params import ArmParams, FinetuneParams, SamplesParams, TokenizeParams
 from winnow.progress import listening
 from winnow.stages import FinishedParts
 from winnow.training.checkpoints import load_moments
@@ -76,6 +77,61 @@ def test_an_engine_trains_to_the_same_losses_weights_and_moments(
     assert_alike(found, alone[method])
     left = {path.name for part in found.parts.values() for path in part.path.rglob("*")}
     assert not {name for name in left if name.endswith((".pt", ".pth", ".bin", ".py", ".distcp"))}
+
+
+@pytest.mark.parametrize("engine", ["fsdp", "zero3"])
+def test_looks_weights_and_checkpointing_are_the_same_where_weights_are_in_parts(
+    tiny: Tiny, tmp_path: Path, engine: str
+):
+    """Loss weights in several micro-batches, activations computed twice, validation and answers on the way."""
+    changed = {"weighting": "loss", "validation_rows": 6, "steps": 4, "save_every": 2, "moments": False}
+    params = PARAMS["lora"].model_copy(update={**changed, "samples": SamplesParams(prompts=["What is 2+2?"])})
+    mix = tiny.mix(1).assign(multiplicity=lambda rows: 1 + rows.index % 3)
+    found = []
+    for machine in ({"processes": 2, "engine": engine, "gradient_checkpointing": True, "micro_batch": 1}, {}):
+        where = tiny.machine(tmp_path / str(len(found)), **machine)
+        arm = ArmParams(seeds=1)
+        parts = finetune(mix, tiny.tokens, tiny.base, params, TokenizeParams(), arm, where)
+        found.append(parts.parts["0"].path)
+    np.testing.assert_allclose(*(history(path)["loss"] for path in found), atol=1e-4)
+    assert len({(path / "samples.jsonl").read_bytes() for path in found}) == 1
+    validation = [pd.read_parquet(path / "validation.parquet") for path in found]
+    np.testing.assert_allclose(validation[0]["loss"], validation[1]["loss"], atol=1e-4)
+
+
+def test_four_bits_and_parts_of_the_optimizer_go_together(tiny: Tiny, tmp_path: Path):
+    params = PARAMS["lora"].model_copy(update={"method": "qlora"})
+    found = []
+    for machine in ({"processes": 2, "engine": "zero2"}, {}):
+        where = tiny.machine(tmp_path / str(len(found)), **machine)
+        parts = finetune(tiny.mix(1), tiny.tokens, tiny.base, params, TokenizeParams(), ArmParams(seeds=1), where)
+        found.append(history(parts.parts["0"].path)["loss"])
+    np.testing.assert_allclose(*found, atol=1e-3)
+
+
+def test_another_engine_begins_anew_where_the_checkpoints_are_not_its_own(
+    tiny: Tiny, alone: dict[str, FinishedParts], tmp_path: Path
+):
+    kill = when(lambda news: (news.step or 0) >= 5 and news.message == "seed 0", kill_launched(signal.SIGKILL))
+    with listening(kill), pytest.raises(WorkerFailed):
+        train(tiny, tmp_path, "lora", engine="zero1", processes=2)
+    seen: list[int] = []
+    with listening(lambda news: seen.append(news.step or 0)):
+        found = train(tiny, tmp_path, "lora")
+    assert min(step for step in seen if step) == 1, "it went on without the moments of the other engine"
+    for seed, part in alone["lora"].parts.items():
+        assert checksums(found.parts[seed].path) == checksums(part.path)
+
+
+def test_several_processes_finish_what_was_complete_when_they_were_killed(
+    tiny: Tiny, alone: dict[str, FinishedParts], tmp_path: Path
+):
+    train(tiny, tmp_path, "lora")
+    sealed = tmp_path / "06_models" / "finetune" / alone["lora"].parts["0"].fingerprint
+    (sealed / "record.json").unlink()
+    sealed.rename(sealed.with_name(f"{sealed.name}.partial"))
+    again = train(tiny, tmp_path, "lora", processes=2)
+    assert checksums(again.parts["0"].path) == checksums(alone["lora"].parts["0"].path)
 
 
 def test_a_launcher_that_starts_something_else_is_found_out(tiny: Tiny, tmp_path: Path):

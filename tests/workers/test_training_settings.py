@@ -84,6 +84,38 @@ def test_checkpoints_come_every_so_many_steps_and_the_last_ones_are_kept(tiny: T
     assert sorted(path.name for path in part.path.glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-8"]
 
 
+def test_what_a_kill_left_of_older_checkpoints_is_removed(tiny: Tiny, tmp_path: Path):
+    """The training was complete, and a kill came while the last but two were removed."""
+    part = train(tiny, tmp_path, save_every=2, keep_checkpoints=2)
+    before = checksums(part.path)
+    (part.path / "record.json").unlink()
+    partial = part.path.with_name(f"{part.path.name}.partial")
+    part.path.rename(partial)
+    (partial / "checkpoint-2").mkdir()
+    (partial / "checkpoint-2" / "optimizer.pt").write_bytes(b"half")
+    assert checksums(train(tiny, tmp_path, save_every=2, keep_checkpoints=2).path) == before
+
+
+def test_packed_rows_carry_their_weights(tiny: Tiny, tmp_path: Path):
+    mix = tiny.mix(1).assign(multiplicity=lambda rows: 1 + rows.index % 3)
+    found = []
+    for packing in (False, True):
+        params = PARAMS.model_copy(update={"packing": packing, "weighting": "loss"})
+        machine = tiny.machine(tmp_path, micro_batch=2)
+        parts = finetune(mix, tiny.tokens, tiny.base, params, TokenizeParams(), ArmParams(seeds=1), machine)
+        found.append(losses(parts.parts["0"]))
+    np.testing.assert_allclose(*found, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after"), [("linear", [1.0, 0.75, 0.5, 0.25]), ("constant", [1.0, 1.0, 1.0, 1.0])]
+)
+def test_the_learning_rate_follows_the_schedule(tiny: Tiny, tmp_path: Path, schedule: str, after: list[float]):
+    part = train(tiny, tmp_path, schedule=schedule, warmup_share=0.5)
+    expected = [0.01 * share for share in [0.0, 0.25, 0.5, 0.75, *after]]
+    np.testing.assert_allclose(history(part.path)["lr"], expected, rtol=1e-6)
+
+
 def test_an_adapter_is_trained_on_a_base_in_four_bits(tiny: Tiny, plain: Finished, tmp_path: Path):
     parts = both(tiny, tmp_path, 2, None, method="qlora")
     found = losses(parts.parts["0"])
@@ -152,7 +184,7 @@ def test_expected_answers_of_a_file_are_compared(tiny: Tiny, tmp_path: Path):
     told = [json.loads(line) for line in (part.path / "samples.jsonl").read_text().splitlines()]
     assert len(told) == 4
     assert {(row["group"], row["expected"]) for row in told} == {("skill", "a")}
-    assert all(row["correct"] == (row["answer"] == "a") for row in told)
+    assert not any(row["correct"] for row in told)
     file.write_text(file.read_text().replace("q", "r"))
     again = train(tiny, tmp_path, samples=SamplesParams(files=[str(file)], limit=2))
     assert again.fingerprint != part.fingerprint, "other prompts, the same result"

@@ -4,13 +4,11 @@ import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from winnow.errors import BadInput, BadSetting
 from winnow.params import SamplesParams
-from winnow.records.chat_template import chat_template
 from winnow.records.files import read_records
 from winnow.records.raw import Raw, ReadOptions
 from winnow.records.shapes import ANSWERS, SHAPES, Message, Unusable, detect_shape
@@ -29,12 +27,6 @@ class Prompt:
         """The last turn."""
         return str(self.messages[-1]["content"])
 
-    def tokens(self, tokenizer: Any, template: str | None) -> list[int]:
-        """Its rendering, up to where the answer begins."""
-        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
-        text = chat_template(template, tokenizer)
-        return list(tokenizer.apply_chat_template(list(self.messages), chat_template=text, **options)["input_ids"])
-
 
 def read_prompts(params: SamplesParams) -> list[Prompt]:
     """All prompts of `finetune.samples`: the single questions, then the files' in the order of their names."""
@@ -44,6 +36,11 @@ def read_prompts(params: SamplesParams) -> list[Prompt]:
         if not files:
             raise BadSetting(f"`finetune.samples.files` has {pattern!r}, where no file is. Name others.")
         for file in files:
+            if any(prompt.group == file.stem for prompt in found):
+                raise BadSetting(
+                    f"`finetune.samples` has two groups of prompts called {file.stem!r}, after the names of files (and "
+                    "`prompts` for single questions). Rename one."
+                )
             found += limited(list(_conversations(file)), params.limit)
     return found
 

@@ -35,16 +35,8 @@ def render(messages: Sequence[Message], tokenizer: Any, template: str | None = N
 
     With no ``template`` the tokenizer's own is used, or the default where it has none.
     """
-    text = chat_template(template, tokenizer)
-    turns = [{"role": _template_role(message["role"]), "content": message["content"]} for message in messages]
-
-    def apply(of: Sequence[Message], **options: Any) -> Any:
-        try:
-            return tokenizer.apply_chat_template(of, chat_template=text, **options)
-        except Exception as error:
-            # A template is a program of somebody else: it may raise anything.
-            raise Unusable(f"the chat template refuses it: {(str(error).splitlines() or [repr(error)])[0]}") from None
-
+    text, turns = chat_template(template, tokenizer), _turns(messages)
+    apply = partial(_apply, tokenizer, text)
     if _MARKER.search(text):
         out = apply(turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
         return Rendered(np.asarray(out["input_ids"], np.int32), np.asarray(out["assistant_masks"], bool))
@@ -57,6 +49,25 @@ def render(messages: Sequence[Message], tokenizer: Any, template: str | None = N
     for start, end in _answer_spans(turns, whole, special, partial(apply, tokenize=False)):
         mask |= (offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > offsets[:, 0])
     return Rendered(ids, mask)
+
+
+def prompt_tokens(messages: Sequence[Message], tokenizer: Any, template: str | None = None) -> list[int]:
+    """Tokens of a conversation up to where the next answer begins; raises `Unusable` where the template refuses it."""
+    text = chat_template(template, tokenizer)
+    rendered = _apply(tokenizer, text, _turns(messages), add_generation_prompt=True, tokenize=True, return_dict=True)
+    return list(rendered["input_ids"])
+
+
+def _turns(messages: Sequence[Message]) -> list[Message]:
+    return [{"role": _template_role(message["role"]), "content": message["content"]} for message in messages]
+
+
+def _apply(tokenizer: Any, template: str, turns: Sequence[Message], **options: Any) -> Any:
+    try:
+        return tokenizer.apply_chat_template(turns, chat_template=template, **options)
+    except Exception as error:
+        # A template is a program of somebody else: it may raise anything.
+        raise Unusable(f"the chat template refuses it: {(str(error).splitlines() or [repr(error)])[0]}") from None
 
 
 def end_of_turn(tokenizer: Any, template: str | None = None) -> tuple[set[int], str]:

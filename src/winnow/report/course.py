@@ -44,7 +44,8 @@ def read_samples(folders: Mapping[str, Path]) -> pd.DataFrame:
 
 def least(losses: pd.DataFrame) -> int:
     """The step of the least validation loss."""
-    return int(losses.index[int(losses.mean(axis=1).to_numpy().argmin())])
+    means = losses.mean(axis=1).to_numpy()
+    return int(losses.index[int(np.where(np.isfinite(means), means, np.inf).argmin())])
 
 
 def overfitting_step(losses: pd.DataFrame) -> int | None:
@@ -101,6 +102,8 @@ def verdict(losses: pd.DataFrame) -> str:
         return "validation loss was not measured (`finetune.validation_rows`)"
     if (step := overfitting_step(losses)) is not None:
         return f"overfitting starts at step {step}: validation loss is least there, and higher at the end"
+    if not np.isfinite(losses.iloc[-1]).all():
+        return "validation loss at the end is not finite: the training diverged"
     if least(losses) == losses.index[-1]:
         return "validation loss falls to the end: no overfitting seen"
     return "validation loss at the end is not distinguishable from its least: no overfitting seen"

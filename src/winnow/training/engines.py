@@ -4,7 +4,6 @@
 that its state is set here; whatever the device, the wrapped model is looked at before the first step.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,22 +11,27 @@ from accelerate import DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
 from peft import PeftModel
 from torch import distributed
-from torch.distributed.fsdp import FSDPModule
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from winnow.errors import WorkerFailed
 from winnow.params import Machine
 
 
-def shard_on_cpu(trainer: Any) -> None:
-    """Make the accelerator's state that of FSDP, where it was asked for and the device is a CPU."""
+def settle(trainer: Any) -> None:
+    """Make the accelerator's state that of the engine, where the libraries would leave another."""
     accelerator = trainer.accelerator
-    if trainer.plan.machine.engine != "fsdp" or trainer.plan.device != "cpu" or trainer.is_fsdp_enabled:
+    if trainer.plan.machine.engine != "fsdp":
         return
-    # What `accelerate launch` said of FSDP is in the environment, where the plug-in looks.
-    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
-    accelerator.state.distributed_type = DistributedType.FSDP
-    trainer.is_fsdp_enabled = True
+    if not trainer.is_fsdp_enabled and trainer.plan.device == "cpu":
+        # What `accelerate launch` said of FSDP is in the environment, where the plug-in looks.
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        accelerator.state.distributed_type = DistributedType.FSDP
+        trainer.is_fsdp_enabled = True
+    if trainer.is_fsdp_enabled and trainer.args.bf16:
+        # Of its own accord FSDP would round the loss itself, and sum gradients in bf16.
+        policy = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32)
+        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
 
 
 def require_engine(trainer: Any, machine: Machine) -> None:
@@ -42,7 +46,7 @@ def require_engine(trainer: Any, machine: Machine) -> None:
     elif engine == "fsdp":
         right = isinstance(model, FSDPModule)
     else:
-        right = isinstance(model, DistributedDataParallel) == (world > 1)
+        right = isinstance(model, DistributedDataParallel) == (world > 1) and not isinstance(model, DataParallel)
     if not right or world != machine.processes:
         raise WorkerFailed(
             f"`machine.engine` is {engine} on {machine.processes} processes, but the model was wrapped as {found} on "
@@ -50,28 +54,31 @@ def require_engine(trainer: Any, machine: Machine) -> None:
         )
 
 
-def whole_weights(model: Any, machine: Machine) -> dict[str, Any]:
-    """`state_dict` for `save_pretrained` where processes hold parts: all, or the adapter's own; else nothing to say."""
+def whole_weights(model: Any, machine: Machine, keep: bool) -> dict[str, Any]:
+    """`state_dict` for `save_pretrained` where processes hold parts: all, or the adapter's own; else nothing to say.
+
+    All processes have to ask; only those that ``keep`` it get it.
+    """
     if not machine.is_sharded:
         return {}
     adapter = isinstance(model, PeftModel)
-    wanted = {
-        name: value for name, value in _without_wrappers(model.named_parameters()) if value.requires_grad or not adapter
-    }
-    return {"state_dict": {name: _whole(value) for name, value in wanted.items()}}
-
-
-def _without_wrappers(named: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
-    return ((name.replace("_orig_mod.", ""), value) for name, value in named)
+    wanted = {name: value for name, value in model.named_parameters() if value.requires_grad or not adapter}
+    if not adapter:
+        saved = model.state_dict()
+        wanted |= {name: value for name, value in model.named_buffers() if name in saved}
+    return {"state_dict": {name: _whole(value, keep) for name, value in wanted.items()}}
 
 
 @torch.no_grad()
-def _whole(parameter: Any) -> torch.Tensor:
-    """A parameter of which each process has a part; all processes have to ask for it."""
-    if hasattr(parameter, "ds_id"):
+def _whole(tensor: Any, keep: bool) -> torch.Tensor | None:
+    if hasattr(tensor, "ds_id"):
         import deepspeed
 
-        with deepspeed.zero.GatheredParameters([parameter]):
-            return parameter.detach().cpu().clone()
-    whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-    return whole.detach().cpu().clone()
+        with deepspeed.zero.GatheredParameters([tensor]):
+            return _copied(tensor) if keep else None
+    whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return _copied(whole) if keep else None
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", copy=True)

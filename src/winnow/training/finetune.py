@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,9 @@ from winnow.records.tokens import TokenTable
 from winnow.training.data import Rows, collate
 from winnow.training.packing import pack, require_packing
 from winnow.training.plan import Plan, arguments
-from winnow.training.portable import keep_what_is_portable
+from winnow.training.portable import ENGINE, keep_what_is_portable
 from winnow.training.recorder import Recorder
-from winnow.training.trainer import TOLD, Course, OrderedTrainer
+from winnow.training.trainer import CLOCK, TOLD, Course, OrderedTrainer
 
 HISTORY = "history.parquet"
 COST = "cost.json"
@@ -24,9 +25,34 @@ COST = "cost.json"
 
 def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None]) -> dict[str, float]:
     """Train ``model`` in place; leave weights, checkpoints and history in the plan's folder; return the cost."""
-    if (plan.folder / HISTORY).exists():
-        return _finish_interrupted(model, plan)
-    rows = Rows(tokens, plan.order)
+    if plan.is_main:
+        _begin(plan)
+    # What is there now stays as it is until all processes have seen it.
+    plan.barrier()
+    if not (plan.folder / HISTORY).exists():
+        _train(model, Rows(tokens, plan.order), plan, report)
+    plan.barrier()
+    if plan.is_main:
+        keep_what_is_portable(model, plan)
+    plan.barrier()
+    return dict(json.loads((plan.folder / COST).read_text()))
+
+
+def _begin(plan: Plan) -> None:
+    """Note the engine; checkpoints that another one left cannot be gone on from, and the training begins anew."""
+    machine = plan.machine
+    layout = f"{machine.engine} {machine.processes}" if machine.engine.startswith("zero") else machine.engine
+    note = plan.folder / ENGINE
+    if note.exists() and note.read_text() != layout and not (plan.folder / HISTORY).exists():
+        for found in plan.folder.glob("checkpoint-*"):
+            shutil.rmtree(found)
+        for found in [*plan.folder.glob("recorded-*"), *plan.folder.glob("validation-*"), plan.folder / CLOCK]:
+            found.unlink(missing_ok=True)
+    if not (plan.folder / HISTORY).exists():
+        note.write_text(layout)
+
+
+def _train(model: Any, rows: Rows, plan: Plan, report: Callable[..., None]) -> None:
     trainer = make_trainer(model, rows, plan)
     course = Course(trainer, report)
     trainer.add_callback(course)
@@ -35,12 +61,13 @@ def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None
     trainer.accelerator.wait_for_everyone()
     trainer.save_model()
     cost = {"seconds": course.seconds, "tokens_per_second": rows.tokens() / course.seconds}
-    if trainer.is_world_process_zero():
+    if plan.is_main:
         (plan.folder / COST).write_text(json.dumps(cost))
         _write_history(trainer.state.log_history, plan.folder / HISTORY)
-        keep_what_is_portable(model, plan)
     trainer.accelerator.free_memory()
-    return cost
+    # Trainer and callbacks hold each other, and with them the optimizer.
+    trainer.optimizer = None
+    trainer.callback_handler.callbacks.clear()
 
 
 def make_trainer(model: Any, rows: Rows, plan: Plan) -> OrderedTrainer:
@@ -58,12 +85,6 @@ def make_trainer(model: Any, rows: Rows, plan: Plan) -> OrderedTrainer:
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def _finish_interrupted(model: Any, plan: Plan) -> dict[str, float]:
-    """The training was complete when it was killed; its history is written last."""
-    keep_what_is_portable(model, plan)
-    return dict(json.loads((plan.folder / COST).read_text()))
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

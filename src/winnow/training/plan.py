@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 
 from winnow.errors import BadSetting, MissingResource
@@ -30,6 +31,8 @@ class Plan:
     watch: Watch | None = None
     told: Callable[[], dict[str, float]] | None = None
     count_tokens_as: str | None = None
+    is_main: bool = True
+    barrier: Callable[[], None] = lambda: None
 
     @property
     def steps(self) -> int:
@@ -43,6 +46,11 @@ class Plan:
             return {*range(self.params.save_every, self.steps, self.params.save_every), self.steps}
         count = self.params.checkpoints
         return {max(1, round(self.steps * number / count)) for number in range(1, count + 1)}
+
+    @property
+    def kept_steps(self) -> set[int]:
+        """Of these, the steps whose checkpoints are left at the end."""
+        return set(sorted(self.saved_steps)[-(self.params.keep_checkpoints or self.steps) :])
 
     @property
     def loss_curve(self) -> str:
@@ -61,7 +69,7 @@ def arguments(plan: Plan) -> TrainingArguments:
             f"micro-batches of {micro}. Choose a multiple of {machine.processes * micro}, or change "
             "`machine.micro_batch`."
         )
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(plan.folder),
         max_steps=plan.steps,
         per_device_train_batch_size=micro,
@@ -88,6 +96,9 @@ def arguments(plan: Plan) -> TrainingArguments:
         remove_unused_columns=False,
         **_precision(params, plan.device),
     )
+    # The Trainer would take all devices of the machine for one process, and give each a whole micro-batch.
+    made._n_gpu = min(made.n_gpu, 1)
+    return made
 
 
 def _precision(params: FinetuneParams, device: str) -> dict[str, bool]:
@@ -100,4 +111,7 @@ def _precision(params: FinetuneParams, device: str) -> dict[str, bool]:
             f"{'runs nowhere else' if not cuda else 'is not installed (`pip install liger-kernel`)'}. Set it to false."
         )
     bf16 = params.precision == "bf16" or (params.precision == "auto" and cuda)
+    if bf16 and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name()
+        raise BadSetting(f"`finetune.precision` is {params.precision}, and {name} has no bf16. Choose fp16 or fp32.")
     return {"bf16": bf16, "fp16": params.precision == "fp16", "use_liger_kernel": params.liger}

@@ -11,10 +11,12 @@ from winnow.training.plan import Plan
 from winnow.training.recorder import join_recorded
 from winnow.training.trainer import CLOCK
 
+# The engine that checkpoints are of.
+ENGINE = "engine.txt"
 # Pickles, random states, texts with paths: of the Trainer, of DeepSpeed, of FSDP.
 _FILES = [
     *("optimizer.pt", "scheduler.pt", "scaler.pt", "training_args.bin", "rng_state*.pth", "README.md", CLOCK),
-    *("latest", "zero_to_*.py"),
+    *("latest", "zero_to_*.py", ENGINE),
 ]
 _FOLDERS = ("global_step*", "pytorch_model_fsdp_*", "optimizer_*")
 
@@ -25,6 +27,10 @@ def keep_what_is_portable(model: Any, plan: Plan) -> None:
     if plan.watch is not None:
         plan.watch.join()
     for checkpoint in plan.folder.glob("checkpoint-*"):
+        if int(checkpoint.name.split("-")[1]) not in plan.kept_steps:
+            # A kill came while the last but so many were removed.
+            shutil.rmtree(checkpoint)
+            continue
         # A kill may have left some of what they were read from.
         wanted = plan.params.moments and not (checkpoint / MOMENTS).exists()
         if wanted and optimizer_layout(checkpoint) is not None:

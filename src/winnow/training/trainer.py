@@ -12,7 +12,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback
 
 from winnow.training.data import IGNORED
-from winnow.training.engines import require_engine, shard_on_cpu, whole_weights
+from winnow.training.engines import require_engine, settle, whole_weights
 from winnow.training.plan import Plan
 from winnow.training.recorder import Recorder
 
@@ -28,11 +28,15 @@ class OrderedTrainer(Trainer):
         self.plan = plan
         self.recorder = recorder
         super().__init__(**options)
+        # Some models take no count of the whole batch's tokens; their own loss is that of the micro-batch alone.
+        self.owns_loss = plan.weights is not None or not self.model_accepts_loss_kwargs
+        if self.owns_loss and recorder is None:
+            self.loss_is_scaled_for_ga = True
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Besides, let FSDP be what it is called where accelerate itself would not."""
+        """Besides, let the engine be what it is called."""
         super().create_accelerator_and_postprocess()
-        shard_on_cpu(self)
+        settle(self)
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
@@ -45,8 +49,8 @@ class OrderedTrainer(Trainer):
     def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
         """Besides, count what the whole batch weighs, over all micro-batches and processes."""
         samples, supervised = super().get_batch_samples(*arguments)
-        if samples and "weights" in samples[0]:
-            supervised = self._sum((batch["weights"] * (batch["labels"] != IGNORED))[:, 1:].sum() for batch in samples)
+        if self.owns_loss:
+            supervised = self._sum(_weights_of(batch).sum() for batch in samples)
         if self.plan.count_tokens_as is not None:
             total = self._sum(batch["attention_mask"].sum() for batch in samples)
             for batch in samples:
@@ -58,30 +62,35 @@ class OrderedTrainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **options: Any) -> Any:
         """The loss of a micro-batch as its part of the whole batch's."""
-        example_ids, weights = inputs.pop("example_ids"), inputs.pop("weights", None)
-        if weights is not None:
-            return self._weighted_loss(model, inputs, weights, options["num_items_in_batch"])
+        example_ids = inputs.pop("example_ids")
+        if self.owns_loss and self.recorder is None:
+            return self._own_loss(model, inputs, options["num_items_in_batch"])
         if self.recorder is None:
             return super().compute_loss(model, inputs, **options)
         loss, outputs = super().compute_loss(model, inputs, **{**options, "return_outputs": True})
         self.recorder.add(self.state.global_step + 1, example_ids, outputs.logits, inputs["labels"])
         return (loss, outputs) if options.get("return_outputs") else loss
 
-    def _weighted_loss(
-        self, model: Any, inputs: dict[str, Any], weights: torch.Tensor, total: torch.Tensor
-    ) -> torch.Tensor:
-        labels = inputs.pop("labels")[:, 1:]
-        logits = model(**inputs).logits[:, :-1].float()
+    def _own_loss(self, model: Any, inputs: dict[str, Any], total: torch.Tensor) -> torch.Tensor:
+        weights, labels = _weights_of(inputs), inputs["labels"][:, 1:]
+        asked = {name: value for name, value in inputs.items() if name not in ("labels", "weights")}
+        logits = model(**asked).logits[:, :-1].float()
         losses = cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
         # Processes are averaged over, and each counts the whole batch.
-        return (losses * weights[:, 1:]).sum() / total * self.accelerator.num_processes
+        return (losses * weights).sum() / total * self.accelerator.num_processes
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Weights as safetensors, whole, whatever shares them; and nothing else."""
-        weights = whole_weights(self.model, self.plan.machine)
+        weights = whole_weights(self.model, self.plan.machine, keep=self.args.should_save)
         if self.args.should_save:
             Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
             self.model.save_pretrained(output_dir or self.args.output_dir, **weights)
+
+
+def _weights_of(batch: dict[str, Any]) -> torch.Tensor:
+    """What each predicted token counts [rows, length - 1]; nothing where none is supervised."""
+    supervised = (batch["labels"][:, 1:] != IGNORED).float()
+    return supervised * batch["weights"][:, 1:] if "weights" in batch else supervised
 
 
 class Course(TrainerCallback):

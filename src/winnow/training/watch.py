@@ -19,8 +19,10 @@ from torch import distributed
 from torch.nn.functional import cross_entropy
 
 from winnow.batching import planned_batches
+from winnow.errors import BadInput
 from winnow.records.prompts import Prompt
-from winnow.records.template import end_of_turn
+from winnow.records.shapes import Unusable
+from winnow.records.template import end_of_turn, prompt_tokens
 from winnow.records.tokenizer import padding_id
 from winnow.records.tokens import TokenRow
 from winnow.training.data import IGNORED, collate
@@ -28,7 +30,8 @@ from winnow.training.data import IGNORED, collate
 SAMPLES = "samples.jsonl"
 VALIDATION = "validation.parquet"
 LOSSES = {"step": pl.Int64, "example_id": pl.String, "loss": pl.Float64}
-BATCH_TOKENS = 4096
+# Logits of a batch, in fp32: half a gigabyte.
+BATCH_LOGITS = 1 << 27
 BATCH_PROMPTS = 32
 # A run of so many tokens that came before in the same answer is a repetition.
 RUN = 4
@@ -62,12 +65,18 @@ class Watch:
 
     def _answers(self, model: Any) -> list[dict[str, Any]]:
         found: list[list[int]] = []
-        contexts = [prompt.tokens(self.tokenizer, self.template) for prompt in self.prompts]
+        contexts = [self._context(prompt) for prompt in self.prompts]
         stops, pad_id = self._stops[0], padding_id(self.tokenizer)
         for start in range(0, len(contexts), BATCH_PROMPTS):
             asked = contexts[start : start + BATCH_PROMPTS]
             found += answer(model, asked, stops, pad_id, self.max_new_tokens)
         return [self._told(prompt, ids) for prompt, ids in zip(self.prompts, found, strict=True)]
+
+    def _context(self, prompt: Prompt) -> list[int]:
+        try:
+            return prompt_tokens(prompt.messages, self.tokenizer, self.template)
+        except Unusable as error:
+            raise BadInput(f"The prompt {prompt.question!r} of `finetune.samples` cannot be asked: {error}.") from None
 
     @cached_property
     def _stops(self) -> tuple[list[int], str]:
@@ -128,7 +137,8 @@ def _looked_at(model: Any) -> Iterator[None]:
 def validation_losses(model: Any, rows: Sequence[TokenRow], pad_id: int) -> list[float]:
     """The mean loss of each row's supervised tokens."""
     found: dict[int, float] = {}
-    for batch in planned_batches([len(row.input_ids) for row in rows], len(rows), BATCH_TOKENS):
+    room = max(1, BATCH_LOGITS // model.config.vocab_size)
+    for batch in planned_batches([len(row.input_ids) for row in rows], len(rows), room):
         inputs = collate([rows[place] for place in batch], pad_id)
         device = next(model.parameters()).device
         ids, labels = inputs["input_ids"].to(device), inputs["labels"][:, 1:].to(device)

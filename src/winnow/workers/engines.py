@@ -24,6 +24,5 @@ def launch_options(machine: Machine) -> list[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = ["--config_file", str(config), "--main_process_port", str(port)]
-    # A file of one's own may be for several machines: it knows best how many processes there are.
-    return options if machine.accelerate_config else [*options, "--num_processes", str(machine.processes)]
+    numbers = {"--num_processes": machine.processes, "--main_process_port": port}
+    return ["--config_file", str(config), *(text for name, value in numbers.items() for text in (name, str(value)))]

@@ -34,16 +34,20 @@ def deepspeed_environment(machine: Machine) -> dict[str, str]:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "winnow"
     versions = "-".join(f"{name}-{version(name)}" for name in ("torch", "deepspeed"))
     environment[FOLDER] = os.environ.get(FOLDER, str(cache / versions))
-    if machine.device == "cpu":
+    if _has_cpu_alone(machine):
         environment["DS_ACCELERATOR"] = "cpu"
     return environment
+
+
+def _has_cpu_alone(machine: Machine) -> bool:
+    return machine.device == "cpu" or (machine.device == "auto" and version("torch").endswith("+cpu"))
 
 
 def build_missing(machine: Machine, environment: Mapping[str, str]) -> None:
     """Build what the engine needs, so that its processes find it."""
     if not machine.engine.startswith("zero"):
         return
-    needed = ["deepspeed_shm_comm"] if machine.device == "cpu" else []
+    needed = ["deepspeed_shm_comm"] if _has_cpu_alone(machine) else []
     needed += ["cpu_adam"] if machine.engine.endswith("offload") else []
     folder = Path(environment[FOLDER])
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from winnow.training.finetune import train
 from winnow.training.model import load_for_training, trainable
 from winnow.training.plan import Plan
 from winnow.training.watch import Watch
-from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
+from winnow.workers.runtime import Worker, forget_peak_memory, free_memory, peak_memory_gb, run
 
 
 def work(worker: Worker) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def work(worker: Worker) -> dict[str, Any]:
     tokenizer = load_tokenizer(base)
     # An engine that cuts weights or wraps parameters leaves nothing that a second training could begin with.
     once = machine.engine != "ddp"
-    model: Any = None
+    model = None if once else load_for_training(base, params, machine, device)
     for name, place in worker.job.places.items():
         seed = task["seeds"][name]
         order, weights = lay_out(task["mixes"][name], seed, params)
@@ -43,14 +43,18 @@ def work(worker: Worker) -> dict[str, Any]:
             device,
             weights=weights,
             watch=watch(task, params, tokenizer, place.partial),
+            is_main=worker.is_main,
+            barrier=worker.barrier,
         )
         forget_peak_memory()
-        model = load_for_training(base, params, machine, device) if once or model is None else model
-        with trainable(model, params, seed, once) as ready:
-            cost = train(ready, tokens, plan, partial(worker.report, message=f"seed {seed}"))
+        report = partial(worker.report, message=f"seed {seed}")
+        with trainable(model or load_for_training(base, params, machine, device), params, seed, once) as ready:
+            cost = train(ready, tokens, plan, report)
+        del ready
         if worker.is_main:
             Work(place).finish({"seed": seed, "steps": plan.steps}, {**cost, "peak_memory_gb": peak_memory_gb()})
         worker.barrier()
+        free_memory()
     return {}
 
 

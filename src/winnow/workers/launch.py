@@ -9,6 +9,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,8 @@ from winnow.workers.job import LOG, PROGRESS, RESULT, Job
 from winnow.workers.memory import remedies
 from winnow.workers.runtime import parse_news, perform, threads_per_process
 
+# What the launcher of several processes says of one that was killed.
+KILLED = re.compile(r"exitcode\s*: -9|Signal 9")
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0
 LAST_LINES = 20
@@ -64,7 +67,7 @@ def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Pl
 def launch(stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine) -> dict[str, Any]:
     """Run `winnow.workers.<stage>` on ``task`` and return what it answered."""
     folder = Path(tempfile.mkdtemp(prefix=f"winnow-{stage}-"))
-    machine = machine if stage in TRAINS else machine.model_copy(update={"engine": "ddp"})
+    machine = machine if stage in TRAINS else machine.model_copy(update={"engine": "ddp", "accelerate_config": None})
     job = Job(stage, dict(task), dict(places), machine, os.getpid(), folder)
     job_file = job.write()
     process = _fork(job_file) if _may_fork(machine) else _spawn(job, job_file)
@@ -212,9 +215,9 @@ def _answer(job: Job, process: _Process, exit_code: int) -> dict[str, Any]:
         return dict(content["result"])
     log = job.folder / LOG
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    killed = exit_code == -signal.SIGKILL or any(KILLED.search(line) for line in lines)
     # After a worker's own last words its launcher tells at length that it ended.
     lines = list(takewhile(lambda line: "torch/distributed/elastic/" not in line, lines)) or lines
-    killed = exit_code == -signal.SIGKILL
     hint = f"Killed from outside; if memory ran out, these take less:\n{remedies(job)}\n" if killed else ""
     raise WorkerFailed(
         f"The worker for {job.stage} ended with exit code {exit_code} and no result. Committed shards are kept; the "

@@ -33,10 +33,9 @@ def _remedies(job: Job) -> list[str]:
     params: Mapping[str, Any] = job.task.get("params") or {}
     trains = "lr" in params
     found = _of_training(job, params) if trains else []
-    section = "finetune" if job.stage in ("finetune", "retrain") else job.stage
     for name in () if trains else ("batch_tokens", "batch"):
         if isinstance(value := params.get(name), int) and value > 1:
-            found.append(f"{section}.{name}: {value // 2}    (it is {value})")
+            found.append(f"{job.stage}.{name}: {value // 2}    (it is {value})")
     length = job.task.get("max_length")
     return [*found, f"tokenize.max_length: {length // 2}    (it is {length})" if length else _SHORTER]
 
@@ -45,7 +44,7 @@ _SHORTER = "tokenize.max_length: lower; the longest rows decide how much one ste
 
 
 def _of_training(job: Job, params: Mapping[str, Any]) -> list[str]:
-    machine, method = job.machine, params.get("method")
+    machine, method, section = job.machine, params.get("method"), _section(job)
     per_process = int(params["batch"]) // machine.processes
     micro = min(machine.micro_batch or per_process, per_process)
     found = []
@@ -54,11 +53,19 @@ def _of_training(job: Job, params: Mapping[str, Any]) -> list[str]:
     if not machine.gradient_checkpointing:
         found.append("machine.gradient_checkpointing: true    (slower by about a third)")
     if params.get("precision") == "fp32":
-        found.append("finetune.precision: bf16    (it is fp32)")
+        found.append(f"{section}.precision: bf16    (it is fp32)")
     if method == "full":
-        found.append("finetune.method: lora    (it is full: gradients and moments take three times the weights)")
-    if method == "lora" and machine.engine == "ddp":
-        found.append("finetune.method: qlora    (it is lora: the base takes a quarter in 4 bits)")
-    if machine.processes > 1 and machine.engine in ("ddp", "zero1", "zero2"):
-        found.append(f"machine.engine: zero3    (it is {machine.engine}; or fsdp; or zero3_offload, the slowest)")
+        found.append(f"{section}.method: lora    (it is full: gradients and moments take three times the weights)")
+    if method == "lora" and machine.engine in ("ddp", "zero1", "zero2"):
+        found.append(f"{section}.method: qlora    (it is lora: the base takes a quarter in 4 bits)")
+    if machine.processes > 1 and machine.engine in ("ddp", "zero1", "zero2") and job.stage in ("finetune", "warmup"):
+        found.append(
+            f"machine.engine: zero3    (it is {machine.engine}; or fsdp; or zero3_offload, the slowest; what has begun "
+            "begins anew)"
+        )
     return found
+
+
+def _section(job: Job) -> str:
+    """Where the parameters of a training stand."""
+    return f"warmup.{job.task['name']}" if job.stage == "warmup" else "finetune"

@@ -1,5 +1,6 @@
 """The worker's side of a job: start-up, rank and world size, progress, result, and errors a user can read."""
 
+import gc
 import json
 import os
 import resource
@@ -89,6 +90,15 @@ def forget_peak_memory() -> None:
 
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
+
+
+def free_memory() -> None:
+    """Let go of what is held in circles alone, such as a trainer and its callbacks."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def threads_per_process(machine: Machine) -> int:

@@ -52,6 +52,8 @@ def work(worker: Worker) -> dict[str, Any]:
         machine,
         device,
         curve=CURVE,
+        is_main=worker.is_main,
+        barrier=worker.barrier,
         told=module.told,
         count_tokens_as=TOKENS if params.tokens == "all" else None,
     )

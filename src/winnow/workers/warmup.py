@@ -48,6 +48,8 @@ def _train(worker: Worker, place: Place, params: WarmupParams, base: Finished) -
         weights=weights,
         record=params.record,
         curve=f"warmup/loss/{task['name']}",
+        is_main=worker.is_main,
+        barrier=worker.barrier,
     )
     model = load_for_training(base, params, machine, device)
     with trainable(model, params, params.seed, once=True) as ready:

@@ -1,10 +1,16 @@
 """Figures of sampled answers, held to counts by hand; and that the answers are those of the model itself."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from support.models import make_model, make_rows
-from winnow.training.watch import answer, distinct, figures, repetition, validation_losses
+from winnow.errors import BadInput
+from winnow.fabricate.tokenizer import make_tokenizer
+from winnow.records.prompts import Prompt
+from winnow.training.watch import Watch, answer, distinct, figures, repetition, validation_losses
 
 
 def test_distinct_2_is_the_share_of_different_pairs():
@@ -52,3 +58,20 @@ def test_validation_losses_are_those_of_each_row_by_itself():
             places = [place for place in range(1, len(row.input_ids)) if row.supervised[place]]
             by_hand = -sum(float(logits[place - 1, row.input_ids[place]]) for place in places) / len(places)
             assert loss == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_an_answer_is_right_where_it_is_what_was_expected(tmp_path: Path):
+    tokenizer = make_tokenizer()
+    watch = Watch(tmp_path, tokenizer, None, [], [], None, 8)
+    prompt = Prompt("skills", [{"role": "user", "content": "Reverse ab."}], expected="ba")
+    for text, correct in (("ba", True), (" ba ", True), ("ab", False), ("", False)):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert watch._told(prompt, ids)["correct"] is correct
+    assert watch._told(replace(prompt, expected=None), [])["correct"] is None
+
+
+def test_a_prompt_that_the_template_refuses_is_named(tmp_path: Path):
+    refusing = "{{ raise_exception('system first') }}"
+    watch = Watch(tmp_path, make_tokenizer(), refusing, [], [Prompt("p", [{"role": "user", "content": "Hi"}])], None, 8)
+    with pytest.raises(BadInput, match=r"'Hi' of `finetune.samples` cannot be asked: the chat template refuses it"):
+        watch._context(watch.prompts[0])
