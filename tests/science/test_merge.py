@@ -23,7 +23,9 @@ from winnow.records.chat_template import NAMED
 from winnow.records.tokenizer import load_tokenizer
 from winnow.stages import Finished
 from winnow.training import merge as merging
+from winnow.training import merged_folder
 from winnow.training.merge import PROBE, merge_adapter
+from winnow.training.merged_folder import check_target
 from winnow.training.model import load_model, read_model
 
 TULU = NAMED["tulu"].read_text(encoding="utf-8")
@@ -171,27 +173,83 @@ def test_a_quantised_base_is_refused(base: Finished, adapter: Path, tmp_path: Pa
 
 
 def merge_and_die(base: Finished, adapter: Path, out: Path, at: str) -> None:
-    def die(*_: Any, **__: Any) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    name, _, number = at.partition(" ")
+    calls = iter(range(1, int(number or 1)))
+    kept = getattr(merged_folder.os, name, None)
 
-    setattr(merging if at == "_appear" else merging.os, at, die)
+    def die(*arguments: Any) -> None:
+        if next(calls, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        assert kept is not None
+        kept(*arguments)
+
+    setattr(merging if name == "appear" else merged_folder.os, name, die)
     merge_adapter(base, adapter, out, None, None)
 
 
-@pytest.mark.parametrize("at", ["_appear", "fsync", "replace"])
+def die_in_a_process(base: Finished, adapter: Path, out: Path, at: str) -> None:
+    child = multiprocessing.get_context("fork").Process(target=merge_and_die, args=(base, adapter, out, at))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("at", ["appear", "fsync", "replace"])
 def test_a_kill_leaves_no_half_folder_and_the_next_merge_is_whole(
     base: Finished, adapter: Path, tmp_path: Path, at: str
 ):
     merge_adapter(base, adapter, tmp_path / "out", None, None)
-    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    whole = contents(tmp_path / "out")
     for name in ("out", "new"):
-        arguments = (base, adapter, tmp_path / name, at)
-        child = multiprocessing.get_context("fork").Process(target=merge_and_die, args=arguments)
-        child.start()
-        child.join()
-        assert child.exitcode == -signal.SIGKILL
+        die_in_a_process(base, adapter, tmp_path / name, at)
     assert not (tmp_path / "new").exists()
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
+    assert contents(tmp_path / "out") == whole
     merge_adapter(base, adapter, tmp_path / "new", None, None)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()} == whole
+    assert contents(tmp_path / "new") == whole
     assert {path.name for path in tmp_path.iterdir()} - {".out.partial"} == {"out", "new"}
+
+
+def test_a_kill_between_the_two_renames_loses_no_folder(base: Finished, adapter: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    merge_adapter(base, adapter, out, None, None)
+    whole = contents(out)
+    die_in_a_process(base, adapter, out, "replace 2")
+    assert not out.exists()
+    with pytest.raises(BadSetting, match="exists already"):
+        check_target(out, (adapter, base.path), force=False)
+    assert contents(out) == whole
+    die_in_a_process(base, adapter, out, "replace 2")
+    merge_adapter(base, adapter, out, None, None)
+    assert contents(out) == whole
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_only_a_model_is_replaced(base: Finished, adapter: Path, tmp_path: Path):
+    project, model = tmp_path / "project", tmp_path / "model"
+    (project / "data").mkdir(parents=True)
+    (project / "config.json").touch()
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).touch()
+    check_target(model, (adapter, base.path), force=True)
+    (tmp_path / "file").touch()
+    for folder in (project, tmp_path / "file", tmp_path):
+        with pytest.raises(BadSetting, match="is left as it is"):
+            check_target(folder, (), force=True)
+    (model / "record.json").touch()
+    for folder in (model, model / "checkpoint-4"):
+        with pytest.raises(BadSetting, match="result of a stage"):
+            check_target(folder, (), force=True)
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_what_is_merged_is_never_in_the_way(base: Finished, adapter: Path, tmp_path: Path, force: bool):
+    for source in (base.path, adapter):
+        for folder in (source, source.parent, source / "merged"):
+            with pytest.raises(BadSetting, match="is merged: name a folder apart from it"):
+                check_target(folder, (adapter, base.path), force)
+    check_target(tmp_path / "new", (adapter, base.path), force)

@@ -13,7 +13,7 @@ from winnow.commands.run import choosing_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the model; default: in data/06_models/merged.")
 @click.option("--seed", type=int, help="Which of an arm's models; default: 0.")
 @click.option("--dtype", type=click.Choice(["fp32", "bf16", "fp16"]), help="Default: the base model's own.")
-@click.option("--force", is_flag=True, help="Replace the folder if it is there.")
+@click.option("--force", is_flag=True, help="Replace the folder if a model is in it.")
 @choosing_options("env")
 def merge(
     model: str, base: str | None, out: Path | None, seed: int | None, dtype: str | None, force: bool, env: str | None
@@ -40,14 +40,15 @@ def _merge(
     from winnow.commands.models import find_model
     from winnow.errors import BadSetting
     from winnow.settings import DATA_ROOT
+    from winnow.training.merged_folder import check_target
 
     found = find_model(model, base, seed, env)
     target = (out or DATA_ROOT / "06_models" / "merged" / found.name).expanduser().resolve()
     if not found.is_adapter or found.folder is None:
         where = found.folder or found.base.summary.get("pretrained") or found.base.path
         raise BadSetting(f"{model!r} is no adapter: {where} is a whole model already. There is nothing to merge.")
-    if target.exists() and not force:
-        raise BadSetting(f"{target} exists already; use --force to replace it, or --out for another folder.")
+    published = Path(found.base.summary.get("pretrained") or found.base.path)
+    check_target(target, (found.folder, found.base.path, published), force)
 
     from winnow.records.tokenizer import model_name
     from winnow.training.merge import merge_adapter

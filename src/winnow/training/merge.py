@@ -1,6 +1,5 @@
 """An adapter merged into its base model: a folder that loads without peft, and serves as `model.base` again."""
 
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from winnow.records.chat_template import chat_template
 from winnow.records.tokenizer import load_tokenizer, model_name
 from winnow.stages import Finished
 from winnow.training.checkpoints import ADAPTER
+from winnow.training.merged_folder import appear
 from winnow.training.model import read_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,7 +50,7 @@ def merge_adapter(base: Finished, adapter: Path, target: Path, template: str | N
             f"The tokenizer in {scratch} gives other ids than the base model's: transformers reads it with another "
             "class once it lies in a folder. Nothing was written to --out; use the adapter with its base instead."
         )
-    _appear(scratch, target)
+    appear(scratch, target)
     return str(merged.dtype).removeprefix("torch.")
 
 
@@ -127,17 +127,3 @@ def _make_savable(model: PreTrainedModel) -> None:
             settings.validate(strict=True)
         except ValueError:
             settings.do_sample = True
-
-
-def _appear(scratch: Path, target: Path) -> None:
-    """Whole or not at all: what was there before goes once the new one has its name."""
-    for file in scratch.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-    before = target.with_name(f".{target.name}.before")
-    shutil.rmtree(before, ignore_errors=True)
-    if target.exists():
-        os.replace(target, before)
-    os.replace(scratch, target)
-    shutil.rmtree(before, ignore_errors=True)

@@ -130,7 +130,9 @@ def test_a_hub_id_stands_for_itself():
     assert (found.name, found.base.summary["pretrained"], found.folder) == ("Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B", None)
 
 
-def test_what_cannot_be_merged_is_said_before_anything_is_loaded(trained: Finished, tmp_path: Path):
+def test_what_cannot_be_merged_is_said_before_anything_is_loaded(
+    trained: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     base = next(trained.path.parents[1].glob("base/[!.]*"))
     there = tmp_path / "there"
     there.mkdir()
@@ -144,6 +146,14 @@ def test_what_cannot_be_merged_is_said_before_anything_is_loaded(trained: Finish
         assert result.exit_code == 1
         assert result.output.startswith("Error: ")
         assert said in result.output
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for kept in (Path(), tmp_path / "data" / "..", trained.path, trained.path / "checkpoint-4", base, base.parent):
+        result = CliRunner().invoke(merge, [str(trained.path), "--out", str(kept), "--force"])
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: ")
+    assert (base / "config.json").exists()
+    assert (trained.path / "adapter_config.json").exists()
     result = CliRunner().invoke(merge, [str(trained.path), "--out", str(there), "--force"])
     assert result.exit_code == 0, result.output
     assert (there / "model.safetensors").exists()
