@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from winnow.errors import BadSetting, MissingResource
+from winnow.paths import located
 
 Source = Literal["hub", "modelscope"]
 # Weights that are pickled, or in formats of other frameworks, and Meta's own next to the converted ones.
@@ -30,7 +31,7 @@ class DataSource(BaseModel):
     repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
     url: str | None = Field(default=None, pattern=r"^https?://.+/[^/?#]+")
     files: list[str] = Field(default=[], description="globs; none: all files of the repository")
-    to: Path = Field(description="folder within the project")
+    to: Path = Field(description="folder in data/01_raw")
     revision: str | None = None
     source: Source = "hub"
 
@@ -41,7 +42,7 @@ class DataSource(BaseModel):
         if self.url and (self.files or self.revision):
             raise ValueError(f"url is {self.url!r}, one file: files and revision belong to repo")
         if self.to.is_absolute() or ".." in self.to.parts or not self.to.parts:
-            raise ValueError(f"to is {str(self.to)!r}: it should be a folder within the project")
+            raise ValueError(f"to is {str(self.to)!r}: it should be a folder in data/01_raw")
         return self
 
 
@@ -109,13 +110,15 @@ def models_in(params: Mapping[str, Any], models: Path, source: Source | None = N
     ]
 
 
-def data_in(entries: list[DataSource], project: Path, data_root: Path, source: Source | None = None) -> list[Item]:
-    """The items of a recipe's `fetch`; a link within the project leads nowhere else but to the data."""
-    items = []
+def data_in(entries: list[DataSource], data_root: Path, source: Source | None = None) -> list[Item]:
+    """The items of a recipe's `fetch`; whoever wrote the recipe, and wherever links lead, they are raw data."""
+    items, raw = [], (data_root / "01_raw").resolve()
     for entry in entries:
-        to = (project / entry.to).resolve()
-        if not any(to.is_relative_to(root.resolve()) for root in (project, data_root)):
-            raise BadSetting(f"`fetch.to` is {str(entry.to)!r}, which leads to {to}, outside of the project.")
+        to = located(entry.to, data_root).resolve()
+        if raw not in to.parents:
+            raise BadSetting(
+                f"`fetch.to` is {str(entry.to)!r}, which leads to {to}. It should be a folder in data/01_raw ({raw})."
+            )
         if entry.url:
             items.append(Item("url", entry.url, to))
         else:

@@ -11,6 +11,7 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
+from winnow import paths
 from winnow.registration import RegistrationHooks
 from winnow.tracking import hooks
 
@@ -18,7 +19,7 @@ from winnow.tracking import hooks
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = paths.PROJECT
 DATA_ROOT = Path(os.environ.get("WINNOW_DATA_ROOT", PROJECT / "data")).resolve()
 
 

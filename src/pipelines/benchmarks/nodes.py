@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from winnow.errors import MissingResource
 from winnow.params import EvaluateParams, Machine, TokenizeParams
+from winnow.paths import located
 from winnow.records.benchmarks import local_groups
 from winnow.records.chat_template import template_checksum
 from winnow.records.task_files import content, write_tasks
@@ -21,6 +22,7 @@ REVISION = 1
 
 def gather_tasks(params: EvaluateParams, machine: Machine) -> Finished:
     """Check the benchmarks' files before anything is trained, and write them as lm-eval reads them."""
+    params = _located(params, machine)
     groups = local_groups(params)
     inputs = {"local": table_fingerprint(content(groups)), **_own_files(params.include_path)}
     place = locate(machine.data_root / "02_intermediate", "benchmark_tasks", REVISION, {}, inputs)
@@ -94,7 +96,7 @@ def _answered(
     missing = {seed: place for seed, place in places.items() if place.finished() is None}
     require_build(list(missing.values()))
     task = {
-        "params": params.model_dump(mode="json"),
+        "params": _located(params, machine).model_dump(mode="json"),
         "base_model": str(base_model.path),
         "tasks": str(tasks.path),
         "template": str(template) if template else None,
@@ -105,14 +107,20 @@ def _answered(
     return FinishedParts(parts, {"tasks": params.tasks, "seeds": len(parts)})
 
 
+def _located(params: EvaluateParams, machine: Machine) -> EvaluateParams:
+    """The same, with the places of its folders on this machine."""
+    data = {family: located(folder, machine.data_root) for family, folder in params.data.items()}
+    own = located(params.include_path, machine.data_root) if params.include_path else None
+    return params.model_copy(update={"data": data, "include_path": own})
+
+
 def _own_files(folder: Path | None) -> dict[str, str]:
     """Checksums of the user's own task files, and of whatever lies beside them."""
     if folder is None:
         return {}
-    own = folder.expanduser()
-    files = sorted(path for path in own.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     if not any(path.suffix == ".yaml" for path in files):
         raise MissingResource(
             f"`evaluate.include_path` is {folder}, where no task file (*.yaml) is. Name the folder that holds yours."
         )
-    return {f"own/{path.relative_to(own).as_posix()}": file_checksum(path) for path in files}
+    return {f"own/{path.relative_to(folder).as_posix()}": file_checksum(path) for path in files}

@@ -32,7 +32,7 @@ def finetune(
     merged = merge_finetune(params, arm)
     mixes = {str(seed): as_counts(mix) for seed, mix in training_mix.groupby("seed")}
     seeds = {name: int(name) for name in mixes}
-    asked = watched(merged, tokenize)
+    asked = watched(merged, tokenize, machine)
     parts = train_mixes(mixes, seeds, tokens, base_model, merged, machine, asked)
     rows = int(training_mix.groupby("seed")["multiplicity"].sum().mean())
     return FinishedParts(parts, {"rows": rows, "seeds": len(parts), "params": merged.model_dump(mode="json")})
@@ -75,10 +75,11 @@ def train_mixes(
     return {name: Finished.open(place.folder) for name, place in places.items()}
 
 
-def watched(params: FinetuneParams, tokenize: TokenizeParams) -> dict[str, Any]:
+def watched(params: FinetuneParams, tokenize: TokenizeParams, machine: Machine) -> dict[str, Any]:
     """The prompts that a model answers while it is trained, and the template that they are rendered with."""
     template = template_text(tokenize.template) if params.watched else None
-    return {"prompts": [asdict(prompt) for prompt in read_prompts(params.samples)], "template": template}
+    prompts = read_prompts(params.samples, machine.data_root)
+    return {"prompts": [asdict(prompt) for prompt in prompts], "template": template}
 
 
 def _prompts(asked: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from winnow.errors import BadSetting
 from winnow.params import IngestParams, Machine
+from winnow.paths import located
 from winnow.progress import News, publish
 from winnow.records.dataset_info import NAME, with_dataset_info
 from winnow.records.ingest import RawFile, check_globs, describe, find_files, write_file
@@ -19,8 +20,7 @@ def find_raw_examples(params: IngestParams, machine: Machine) -> Finished:
     """Record the user's raw files and their checksums."""
     if params.folder is None:
         raise BadSetting("`ingest.folder` is null, which means generated data; name the folder of your files.")
-    folder = params.folder if params.folder.is_absolute() else machine.data_root.parent / params.folder
-    return record_files(folder, machine)
+    return record_files(located(params.folder, machine.data_root), machine)
 
 
 def find_fabricated_examples(fabricated: Finished, machine: Machine) -> Finished:

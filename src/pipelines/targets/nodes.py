@@ -14,7 +14,7 @@ REVISION = 1
 
 def gather_targets(validation: Finished, params: TargetsParams, machine: Machine) -> Finished:
     """One table of all targets' rows: example_id, subset (the target), subtask, messages."""
-    files = {name: target_files(name, target) for name, target in params.sets.items()}
+    files = {name: target_files(name, target, machine.data_root) for name, target in params.sets.items()}
     inputs = {f"{name}/{file.name}": file_checksum(file) for name, found in files.items() for file in found}
     settings = params.model_dump(mode="json", exclude={"sets"})
     settings["sets"] = {name: target.model_dump(exclude={"files"}) for name, target in params.sets.items()}

@@ -48,12 +48,12 @@ def fetch(recipe: str, models_only: bool, data_only: bool, dry_run: bool, source
 def _items(recipe: str, models_only: bool, data_only: bool, source: "Source | None") -> "list[Item]":
     from winnow.fetch import data_in, models_in
     from winnow.recipes import read_recipe, read_sources
-    from winnow.settings import DATA_ROOT, PROJECT
+    from winnow.settings import DATA_ROOT
 
     file = _file(recipe)
     params = read_recipe(file).get("params", {})
     models = [] if data_only else models_in(params, DATA_ROOT / "06_models" / "modelscope", source)
-    return models if models_only else models + data_in(read_sources(file), PROJECT, DATA_ROOT, source)
+    return models if models_only else models + data_in(read_sources(file), DATA_ROOT, source)
 
 
 def _file(recipe: str) -> Path:

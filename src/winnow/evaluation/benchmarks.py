@@ -96,7 +96,7 @@ class SharedHarness(HFLM):
 
 def find_tasks(folder: Path, params: EvaluateParams) -> TaskManager:
     """An index of local tasks and the user's own; of lm-eval's too where a name is in neither, which takes seconds."""
-    places = [str(folder / "tasks"), *([str(params.include_path.expanduser())] if params.include_path else [])]
+    places = [str(folder / "tasks"), *([str(params.include_path)] if params.include_path else [])]
     metadata: dict[str, Any] = {"benchmarks": str(folder)}
     manager = TaskManager(include_path=places, include_defaults=False, metadata=metadata)
     if set(params.tasks) <= set(manager.all_tasks):

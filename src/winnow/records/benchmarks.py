@@ -73,7 +73,7 @@ def local_groups(params: EvaluateParams) -> list[LocalGroup]:
     """The benchmarks that are asked for and have files of their own; each is a group, if only of one task."""
     used = []
     for family, folder in params.data.items():
-        groups = _read(family, folder.expanduser(), params.tasks)
+        groups = _read(family, folder, params.tasks)
         asked = [group for group in groups if _asked(group, params.tasks)]
         if not asked:
             made = sorted(name for group in groups for name in {group.name, *(task.name for task in group.tasks)})

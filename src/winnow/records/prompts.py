@@ -9,6 +9,7 @@ import numpy as np
 
 from winnow.errors import BadInput, BadSetting
 from winnow.params import SamplesParams
+from winnow.paths import located
 from winnow.records.files import read_records
 from winnow.records.raw import Raw, ReadOptions
 from winnow.records.shapes import ANSWERS, SHAPES, Message, Unusable, detect_shape
@@ -28,11 +29,12 @@ class Prompt:
         return str(self.messages[-1]["content"])
 
 
-def read_prompts(params: SamplesParams) -> list[Prompt]:
+def read_prompts(params: SamplesParams, data_root: Path) -> list[Prompt]:
     """All prompts of `finetune.samples`: the single questions, then the files' in the order of their names."""
     found = [Prompt("prompts", [{"role": "user", "content": text}]) for text in params.prompts]
     for pattern in params.files:
-        files = sorted(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
+        names = glob.glob(str(located(pattern, data_root)), recursive=True)
+        files = sorted(path for name in names if (path := Path(name)).is_file())
         if not files:
             raise BadSetting(f"`finetune.samples.files` has {pattern!r}, where no file is. Name others.")
         for file in files:

@@ -18,6 +18,7 @@ import polars as pl
 
 from winnow.errors import BadInput, BadSetting
 from winnow.params import IngestParams, TargetSet
+from winnow.paths import located
 from winnow.records.ingest import RawFile, read_file
 from winnow.records.layouts import LETTERS, bbh_exemplars, mmlu_intro, mmlu_rows, subject_of, tydiqa_exemplars
 from winnow.records.raw import first_line
@@ -29,9 +30,9 @@ ROWS: dict[str, Any] = {"example_id": pl.String, "subset": pl.String, "subtask":
 Row = tuple[str, list[Message]]
 
 
-def target_files(name: str, target: TargetSet) -> list[Path]:
+def target_files(name: str, target: TargetSet, data_root: Path) -> list[Path]:
     """The files of a target, in the order of their names."""
-    path = Path(target.files).expanduser()
+    path = located(target.files, data_root)
     if path.is_dir():
         found = [file for file in path.rglob("*") if not any(part.startswith(".") for part in file.parts)]
     else:

@@ -18,6 +18,7 @@ from winnow.commands.fetch import fetch
 from winnow.commands.recipes import RECIPES
 from winnow.errors import BadSetting, MissingResource
 from winnow.fetch import IGNORED, DataSource, Item, data_in, models_in
+from winnow.paths import located
 from winnow.recipes import read_recipe, read_sources
 
 PICKLES = {"pytorch_model.bin": b"pickle", "original/consolidated.00.pth": b"pickle"}
@@ -75,7 +76,7 @@ def test_models_come_from_the_endpoint_once_with_weights_that_are_not_pickled(tm
 def test_data_goes_into_its_folder_and_half_of_it_is_not_taken_for_the_whole(
     tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("winnow.settings.PROJECT", tmp_path)
+    monkeypatch.setattr("winnow.settings.DATA_ROOT", tmp_path / "data")
     arguments = [str(write(tmp_path)), "--data-only"]
     folder = tmp_path / "data" / "01_raw" / "x"
     del server.repositories["datasets/someone/data"]
@@ -94,11 +95,18 @@ def test_data_goes_into_its_folder_and_half_of_it_is_not_taken_for_the_whole(
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yml")), ids=lambda path: path.stem)
-def test_every_recipes_data_goes_where_the_recipe_looks_or_beside_it(path: Path):
-    items = data_in(read_sources(path), PROJECT, PROJECT / "data")
-    assert all(item.to and item.to.is_relative_to((PROJECT / "data" / "01_raw").resolve()) for item in items)
-    named = yaml.safe_load(path.read_text())["run"].get("params", {}).get("model", {}).get("base")
-    assert {item.name for item in models_in(read_recipe(path)["params"], Path("m"))} >= ({named} if named else set())
+def test_every_recipes_data_goes_where_the_recipe_looks_or_where_its_comment_says(path: Path):
+    params, root = read_recipe(path)["params"], PROJECT / "data"
+    looked = [params.get("ingest", {}).get("folder"), *params.get("evaluate", {}).get("data", {}).values()]
+    looked += [target["files"] for target in params.get("targets", {}).get("sets", {}).values()]
+    places = [located(place, root).resolve() for place in looked if place]
+    comment = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    for entry, item in zip(read_sources(path), data_in(read_sources(path), root), strict=True):
+        assert item.to is not None
+        is_read = any(item.to in (place, *place.parents) or place in item.to.parents for place in places)
+        assert is_read or str(entry.to) in comment, entry
+    named = params.get("model", {}).get("base")
+    assert {item.name for item in models_in(params, Path("m"))} >= ({named} if named else set())
 
 
 def test_the_models_of_a_recipe_are_those_of_a_hub_each_once(tmp_path: Path):
@@ -135,15 +143,33 @@ def test_the_commands_by_hand_are_those_of_the_tools():
     assert shlex.split(url)[-3:] == ["--output", "data/my rows/rows.jsonl", "https://x.org/f/rows.jsonl?raw=1"]
 
 
-def test_a_link_within_the_project_does_not_lead_out_of_it_but_to_the_data(tmp_path: Path):
-    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
-    project.mkdir()
-    elsewhere.mkdir()
-    (project / "data").symlink_to(elsewhere)
-    entry = [DataSource(repo="a/b", to=Path("data/x"))]
-    with pytest.raises(BadSetting, match="outside of the project"):
-        data_in(entry, project, project / "other")
-    assert data_in(entry, project, project / "data")[0].to == elsewhere / "x"
+def test_data_goes_into_the_raw_data_and_no_link_leads_out_of_it(tmp_path: Path):
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "data"
+    for folder in (root / "01_raw", elsewhere):
+        folder.mkdir(parents=True)
+    (root / "01_raw" / "link").symlink_to(elsewhere)
+    for to in ("src", "conf", ".git/hooks", "data", "data/01_raw", "data/06_models/mine", "data/01_raw/link/x"):
+        with pytest.raises(BadSetting, match="should be a folder in data/01_raw"):
+            data_in([DataSource(repo="a/b", to=Path(to))], root)
+    (tmp_path / "linked").symlink_to(root)
+    entry = [DataSource(repo="a/b", to=Path("data/01_raw/x"))]
+    assert data_in(entry, tmp_path / "linked")[0].to == root / "01_raw" / "x"
+
+
+def test_a_recipe_that_writes_into_the_sources_is_refused(tmp_path: Path):
+    recipe = write(tmp_path, fetch=[{"repo": "someone/data", "to": "src"}])
+    result = CliRunner().invoke(fetch, [str(recipe), "--dry-run"])
+    assert result.exit_code == 1
+    assert "`fetch.to` is 'src'" in result.output
+
+
+def test_the_data_root_is_where_the_variable_says(tmp_path: Path):
+    command = [str(KEDRO), "fetch", str(write(tmp_path)), "--data-only", "--dry-run"]
+    environment = {**Study(tmp_path).environment(), "WINNOW_DATA_ROOT": str(tmp_path / "big")}
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert f"-> {tmp_path / 'big' / '01_raw' / 'x'}\n" in done.stdout
 
 
 def test_without_a_network_the_commands_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ from winnow.records.targets import limited, read_target, target_files
 
 def read(files: Path, **values: str) -> pl.DataFrame:
     target = TargetSet(files=str(files), **values)
-    return read_target("mine", target, target_files("mine", target))
+    return read_target("mine", target, target_files("mine", target, Path("nowhere")))
 
 
 def test_records_have_their_subtask_in_a_field_or_are_one_subtask_a_file(tmp_path: Path):
