@@ -4,7 +4,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from winnow.errors import BadSetting
@@ -59,6 +59,28 @@ def check_grid(grid: Mapping[str, Sequence[Any]], by: str, arms: Collection[str]
             raise BadSetting(f"`{key}` is a part of `{outer}`, which is swept too. Leave one of them out.")
         for value in values:
             check_params(nested({key: value}), "sweep", arms)
+
+
+def check_effect(grid: Iterable[str], arm: str, own: Mapping[str, Any]) -> None:
+    """Refuse to sweep a parameter of fine-tuning that an arm has its ``own`` value of, which would hold throughout."""
+    for key in grid:
+        if set_here := next((name for name in _names(own, "finetune") if _overlap(name, key)), None):
+            raise BadSetting(
+                f"`{key}` cannot be swept: `arms.{arm}.{set_here}` is set, and holds whatever `{key}` is. Sweep "
+                f"`arms.{arm}.{set_here}`, or remove it from the recipe, --params, or conf."
+            )
+
+
+def _names(values: Mapping[str, Any], above: str) -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{above}.{name}")
+        else:
+            yield f"{above}.{name}"
+
+
+def _overlap(first: str, second: str) -> bool:
+    return f"{first}.".startswith(f"{second}.") or f"{second}.".startswith(f"{first}.")
 
 
 def same_tokens(keys: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.arms import ARMS
 from winnow.errors import BadSetting
-from winnow.sweeps import check_grid, combinations, label, nested, parse_grid, read_grid, sweep_id
+from winnow.sweeps import check_effect, check_grid, combinations, label, nested, parse_grid, read_grid, sweep_id
 
 GRID = {"finetune.lr": [0.1, 0.2, 0.3], "finetune.lora.rank": [4, 8]}
 
@@ -74,6 +74,26 @@ def test_what_cannot_be_swept_is_refused_with_the_reason(item: str, said: str):
     with pytest.raises(BadSetting) as raised:
         check_grid(typed(item), "loss", ARMS)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "own"),
+    [
+        ("finetune.lr", {"lr": 0.1}),
+        ("finetune.lora.rank", {"lora": {"rank": 4}}),
+        ("finetune.lora", {"lora": {"rank": 4}}),
+        ("finetune.lora.rank", {"lora": None}),
+        ("finetune.steps", {"epochs": 3, "steps": None}),
+    ],
+)
+def test_what_the_arm_has_a_value_of_its_own_for_is_not_swept_past_it(key: str, own: dict[str, object]):
+    with pytest.raises(BadSetting, match=rf"`{key}` cannot be swept: `arms\.less\.finetune\..*Sweep"):
+        check_effect([key], "less", own)
+
+
+def test_what_the_arm_says_nothing_of_may_be_swept():
+    check_effect(["finetune.lora.rank", "finetune.lr", "arms.less.finetune.batch"], "less", {"lora": {"alpha": 1}})
+    check_effect(["finetune.l"], "less", {"lr": 1})
 
 
 def test_models_may_be_swept_by_accuracy():

@@ -68,7 +68,7 @@ def _asked(items: tuple[str, ...], options: dict[str, Any]) -> Sweep:
     from pipelines.arms import ARMS
     from winnow.errors import BadSetting
     from winnow.recipes import check_params, read_sweep
-    from winnow.sweeps import check_grid, combinations, parse_grid, read_grid, sweep_id
+    from winnow.sweeps import check_effect, check_grid, combinations, parse_grid, read_grid, sweep_id
 
     section = read_sweep(options["config"]) if options["config"] else {}
     grid = read_grid({**section.pop("grid", {}), **parse_grid(items)})
@@ -86,6 +86,8 @@ def _asked(items: tuple[str, ...], options: dict[str, Any]) -> Sweep:
     asked = Sweep(arm, by, grid, combined, options, sweep_id(grid, settings))
     for values in combined:
         check_params(asked.params(values), "sweep", ARMS)
+    own = _parameters(asked, combined[0])["arms"].get(ARMS[arm].settings) or {}
+    check_effect(grid, ARMS[arm].settings, own.get("finetune") or {})
     return asked
 
 
@@ -96,7 +98,7 @@ def _typed(name: str) -> bool:
 def _run_all(asked: Sweep) -> None:
     from winnow.commands.sweep_report import best_command, conclude
     from winnow.errors import WinnowError
-    from winnow.report.sweep import ranked, telling
+    from winnow.report.sweep import on_common_rows, ranked, telling
     from winnow.sweeps import label
 
     tried = []
@@ -106,13 +108,14 @@ def _run_all(asked: Sweep) -> None:
             with run.setting(values):
                 tried.append(_try(asked, values))
             click.echo(_told(tried[-1]))
+        tried, left_out = on_common_rows(tried)
         by = telling(tried, asked.by)
         if by != asked.by:
             click.echo("\nAll settings have the same accuracy: they are ranked by validation loss.")
         asked, order = replace(asked, by=by), ranked(tried, by)
         if order[0].result is None:
             raise WinnowError(f"No setting came to an end. The first: {order[0].reason}")
-        folder, metrics = conclude(asked, order)
+        folder, metrics = conclude(asked, order, left_out)
         run.log(folder, metrics)
     click.echo(f"\nTable, figures and these sentences: {folder}")
     click.echo(f"The best setting on held-out rows:\n  {best_command(asked, order[0])}")
@@ -151,18 +154,24 @@ def _session(asked: Sweep, values: Mapping[str, Any]) -> Any:
     return KedroSession.create(**settings, runtime_params=asked.params(values))
 
 
+def _parameters(asked: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of one setting, over what `conf` says."""
+    from winnow.registration import parameters
+
+    with _session(asked, values) as session:
+        session.load_context()
+        return dict(parameters())
+
+
 @contextmanager
 def _tracked(asked: Sweep) -> Iterator[Any]:
-    from winnow.registration import parameters
     from winnow.settings import PROJECT
     from winnow.tracking import SweepRun, is_off, store_of, track_sweep
 
     if is_off(os.environ):
         yield SweepRun()
         return
-    with _session(asked, {}) as session:
-        session.load_context()
-        study = str(parameters()["study"]["name"])
+    study = str(_parameters(asked, {})["study"]["name"])
     settings = {f"sweep.{name}": value for name, value in {"arm": asked.arm, "by": asked.by, **asked.grid}.items()}
     with track_sweep(store_of(PROJECT, os.environ), PROJECT, study, asked.id, settings) as run:
         yield run

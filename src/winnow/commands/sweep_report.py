@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from winnow.report.sweep import MEASURES, Tried, carried_over, ranking, sentences, told
+from winnow.report.sweep import MEASURES, Tried, apart, carried_over, ranking, sentences, told
 from winnow.report.sweep_figures import draw_relation, draw_sweep
 from winnow.report.sweep_relation import Relation, relate, tell
-from winnow.sweeps import label, spelled
+from winnow.sweeps import label, same_tokens, spelled
 
 if TYPE_CHECKING:
     from winnow.commands.sweep import Sweep
@@ -28,20 +29,29 @@ MOST_ROWS = 20
 DPI = 150
 
 
-def conclude(asked: "Sweep", order: Sequence[Tried]) -> tuple[Path, dict[str, float]]:
+def conclude(asked: "Sweep", order: Sequence[Tried], left_out: int) -> tuple[Path, dict[str, float]]:
     """Print and write what a ranking says; returns the folder, and the numbers for the tracker."""
     from winnow.settings import DATA_ROOT
 
     table = ranking(order, asked.by)
-    done = table.dropna(subset=["rank"])
-    relation = relate(done["loss"].to_numpy(), done["accuracy"].to_numpy())
-    words = [*sentences(order, asked.grid, asked.by), *carried_over(order, asked.grid, asked.by), tell(relation)]
+    relation = _relation(order) if same_tokens(asked.grid) else None
+    words = [*sentences(order, asked.grid, asked.by), *carried_over(order, asked.grid, asked.by)]
+    words += [tell(relation)] if relation else []
+    if left_out:
+        words.append(f"{left_out} rows are left out: with some settings they cannot be asked, for example as too long.")
     _show(order, asked)
     for line in words:
         click.echo(f"  {line}")
     folder = DATA_ROOT / "08_reporting" / "sweeps" / asked.id
     _write(folder, asked, table, relation, words)
-    return folder, _metrics(done, relation)
+    return folder, _metrics(table, relation)
+
+
+def _relation(order: Sequence[Tried]) -> Relation:
+    """Settings that gave the same answers are one point: what differs between them had no effect."""
+    results = [one.result for one in apart(order) if one.result]
+    losses, accuracies = (np.array([found.estimate(by).mean for found in results]) for by in MEASURES)
+    return relate(losses, accuracies)
 
 
 def best_command(asked: "Sweep", best: Tried) -> str:
@@ -88,7 +98,7 @@ def _show(order: Sequence[Tried], asked: "Sweep") -> None:
     console.print(table)
 
 
-def _write(folder: Path, asked: "Sweep", table: pd.DataFrame, relation: Relation, words: Sequence[str]) -> None:
+def _write(folder: Path, asked: "Sweep", table: pd.DataFrame, relation: Relation | None, words: Sequence[str]) -> None:
     """Each file whole or not at all; a sweep that is ranked again replaces them."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: asked.options[name] for name in ("pipeline", "by", "env", "sample", "seed", "params")}
@@ -96,7 +106,8 @@ def _write(folder: Path, asked: "Sweep", table: pd.DataFrame, relation: Relation
     _replace(folder / "summary.txt", _text("".join(f"{line}\n" for line in words)))
     typed = table.assign(**{key: table[key].map(spelled) for key in asked.grid})
     _replace(folder / "sweep.csv", lambda path: typed.to_csv(path, index=False))
-    figures = {"sweep": draw_sweep(table, asked.grid, asked.by), "loss_and_accuracy": draw_relation(table, relation)}
+    figures = {"sweep": draw_sweep(table, asked.grid, asked.by)}
+    figures |= {"loss_and_accuracy": draw_relation(table, relation)} if relation else {}
     for name, figure in figures.items():
         _replace(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=DPI))
 
@@ -111,7 +122,8 @@ def _text(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text, encoding="utf-8")
 
 
-def _metrics(done: pd.DataFrame, relation: Relation) -> dict[str, float]:
-    numbers: dict[str, Any] = {f"sweep/best_{name}": done[name].iloc[0] for name in MEASURES}
-    numbers |= {"sweep/pearson": relation.pearson.value, "sweep/spearman": relation.spearman.value}
+def _metrics(table: pd.DataFrame, relation: Relation | None) -> dict[str, float]:
+    numbers: dict[str, Any] = {f"sweep/best_{name}": table[name].iloc[0] for name in MEASURES}
+    if relation:
+        numbers |= {"sweep/pearson": relation.pearson.value, "sweep/spearman": relation.spearman.value}
     return {name: float(value) for name, value in numbers.items() if not math.isnan(value)}

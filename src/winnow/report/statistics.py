@@ -66,7 +66,8 @@ def _student(by_row: np.ndarray, parts: Sequence[np.ndarray]) -> Estimate:
     variances.append(_row_variance(by_row, sum(_noise(part) for part in parts)))
     total = sum(variance for variance, _ in variances)
     if total == 0:
-        return _exact(mean, len(by_row))
+        is_right_or_wrong = all(np.isin(part, (0, 1)).all() for part in parts)
+        return _exact(mean, len(by_row)) if is_right_or_wrong else Estimate(mean, 0.0, float(mean == 0))
     freedom = total**2 / sum(variance**2 / degrees for variance, degrees in variances if degrees)
     error = total**0.5
     half_width = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * error

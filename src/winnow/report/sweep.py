@@ -7,12 +7,13 @@ value on them is a little too good.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from winnow.errors import BadSetting
 from winnow.report.comparison import answers, matrix, summarise
 from winnow.report.statistics import LEVEL, Estimate, difference
 from winnow.stages import FinishedParts
@@ -42,6 +43,17 @@ class Result:
         reach = float(special.stdtrit(len(means) - 1, (1 + LEVEL) / 2)) * means.std(ddof=1) / math.sqrt(len(means))
         return Estimate(float(means.mean()), float(reach))
 
+    def is_same(self, other: "Result") -> bool:
+        """Whether the two are answer for answer the same: what differs between their settings had no effect."""
+        pairs = ((self.losses, other.losses), (self.correct, other.correct))
+        return self.rows == other.rows and all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+
+    def of_rows(self, rows: Sequence[str]) -> "Result":
+        """The same, of these rows alone, in this order."""
+        place_of = {row: place for place, row in enumerate(self.rows)}
+        places = [place_of[row] for row in rows]
+        return replace(self, losses=self.losses[:, places], correct=self.correct[:, places], rows=tuple(rows))
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -64,12 +76,42 @@ def read_result(evaluation: FinishedParts, model: FinishedParts) -> Result:
     )
 
 
+def on_common_rows(tried: Sequence[Tried]) -> tuple[list[Tried], int]:
+    """The results on the rows that all settings were asked, and how many are left out.
+
+    Other tokens, or another length at which rows are cut, decide which rows can be asked at all.
+    """
+    asked = [set(one.result.rows) for one in tried if one.result]
+    if not asked:
+        return list(tried), 0
+    common = sorted(set.intersection(*asked))
+    if not common:
+        raise BadSetting(
+            "No validation row could be asked of all settings, so nothing can be ranked. Leave the settings out with "
+            "which most rows are too long (`tokenize.max_length`)."
+        )
+    settled = [replace(one, result=one.result.of_rows(common)) if one.result else one for one in tried]
+    return settled, len(set.union(*asked)) - len(common)
+
+
+def apart(tried: Sequence[Tried]) -> list[Tried]:
+    """Those with a result, each result once."""
+    found: list[Tried] = []
+    for one in tried:
+        if one.result and not any(other.result and one.result.is_same(other.result) for other in found):
+            found.append(one)
+    return found
+
+
 def ranked(tried: Sequence[Tried], by: By) -> list[Tried]:
     """Best first; settings without a result come last, and so do those whose training ran away to no number."""
     settled = [_without_numberless(one) for one in tried]
     done = [one for one in settled if one.result]
     assert len({one.result.rows for one in done if one.result}) <= 1, "settings were asked different questions"
-    return sorted(done, key=lambda one: _badness(one, by)) + [one for one in settled if not one.result]
+    has_same_tokens = same_tokens(key for one in settled for key in one.values)
+    return sorted(done, key=lambda one: _badness(one, by)[: 1 + has_same_tokens]) + [
+        one for one in settled if not one.result
+    ]
 
 
 def telling(tried: Sequence[Tried], by: By) -> By:
@@ -101,6 +143,8 @@ def gap(worse: Tried, better: Tried, by: By) -> Estimate:
     """By how much the first is worse than the second: more loss, or less accuracy."""
     assert worse.result is not None
     assert better.result is not None
+    if worse.result.is_same(better.result):
+        return Estimate(0.0, 0.0, 1.0)
     if by == "loss":
         return difference(worse.result.losses, better.result.losses)
     return difference(better.result.correct, worse.result.correct)
@@ -131,8 +175,10 @@ def sentences(order: Sequence[Tried], grid: Mapping[str, Sequence[Any]], by: By)
     if len(done) > 1:
         yield _versus_second(done, by)
     other: By = "accuracy" if by == "loss" else "loss"
-    rival = ranked(done, other)[0]
-    if rival is not best:
+    if not same_tokens(grid):
+        keys = " and ".join(f"`{key}`" for key in grid if not same_tokens([key]))
+        yield f"Validation losses are not compared: {keys} changes what a token is."
+    elif (rival := ranked(done, other)[0]) is not best:
         found = gap(best, rival, other)
         amount = f"{told_gap(found, other)}, {'within the noise' if is_noise(found) else 'more than noise'}"
         yield (
@@ -196,7 +242,10 @@ def _carried(first: str, other: str, of_choice: Mapping[str, Sequence[Tried]], n
     source, own = of_choice[first][0], of_choice[other][0]
     value, own_value = source.values[number], own.values[number]
     if value == own_value:
-        return f"{other} has the same best {number} as {first}: on this grid it carries over."
+        shared = f"{other} has the same best {number} as {first}"
+        if any(all(is_noise(gap(one, of_choice[name][0], by)) for one in of_choice[name]) for name in (first, other)):
+            return f"{shared}, but no other value is worse beyond the noise for both: the grid cannot tell."
+        return f"{shared}: on this grid it carries over."
     ratio = f" ({value / own_value:.3g} times its own best)" if own_value else ""
     start = f"{first}'s best {number} {spelled(value)} used for {other}{ratio}"
     carried = next((one for one in of_choice[other] if one.values[number] == value), None)

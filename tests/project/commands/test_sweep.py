@@ -28,6 +28,7 @@ LR = "finetune.lr=0.1,0.2,0.3"
 
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bootstrap_project(PROJECT)
     monkeypatch.setattr(requested, "_requested", ())
     monkeypatch.setattr(settings, "DATA_ROOT", tmp_path)
     monkeypatch.setenv("WINNOW_TRACKING", "off")
@@ -71,6 +72,43 @@ def test_what_cannot_work_is_refused_before_anything_runs(arguments: tuple[str, 
     assert "[1/" not in output
 
 
+def test_a_parameter_that_the_arm_overrides_is_refused_wherever_it_does(tmp_path: Path):
+    own = {"arms": {"random": {"finetune": {"lr": 0.5}}}}
+    for arguments in (
+        (LR, "--params", "arms.random.finetune.lr=0.5"),
+        (LR, "--config", recipe(tmp_path, run={"params": own})),
+        (LR, "arms.random.finetune.lr=0.5,0.6"),
+    ):
+        output = call(*arguments, code=1)
+        assert "`finetune.lr` cannot be swept: `arms.random.finetune.lr` is set" in output
+        assert "[1/" not in output
+    call(LR, "--params", "arms.less.finetune.lr=0.5")
+    call("arms.random.finetune.lr=0.5,0.6")
+
+
+def test_models_are_ranked_on_their_common_rows_by_accuracy_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def run(asked: command.Sweep, values: dict[str, Any]) -> report.Result:
+        found = reached({})
+        right = np.arange(20) < 10 + len(values["model.base"])
+        rows = 20 if values["model.base"] == "aa" else 15
+        kept = report.Result(found.losses, np.tile(right, (2, 1)).astype(float), found.rows, 1.0, 0.5)
+        return kept.of_rows(found.rows[:rows])
+
+    monkeypatch.setattr(command, "_run", run)
+    output = call("model.base=a,aa,aaa,aaaa", "--by", "accuracy")
+    assert "5 rows are left out" in output
+    assert "Best by accuracy: model.base=aaaa." in output
+    assert "By validation loss" not in output
+    assert "validation loss goes" not in output
+    (folder,) = (tmp_path / "08_reporting" / "sweeps").iterdir()
+    assert not (folder / "loss_and_accuracy.png").exists()
+
+
+def test_settings_that_gave_the_same_answers_are_one_point_of_the_correlation():
+    output = call("finetune.batch=8,16,32,64")
+    assert "Validation loss and accuracy: 1 settings" in output
+
+
 def test_settings_that_do_not_fit_each_other_are_refused_before_anything_runs():
     assert "exactly one of" in call("budget.rows=10,20", "budget.share=0.1", code=1)
 
@@ -86,7 +124,6 @@ def test_a_sweep_asks_validation_rows_whatever_the_parameters_say(monkeypatch: p
 
 
 def test_no_node_of_any_arms_sweep_loads_held_out_rows():
-    bootstrap_project(PROJECT)
     with KedroSession.create(PROJECT, runtime_params=command.FORCED) as session:
         session.load_context()
         registered = register_pipelines()

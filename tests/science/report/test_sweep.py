@@ -4,7 +4,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from winnow.report.sweep import Result, Tried, carried_over, edges, gap, is_noise, ranked, ranking, sentences, telling
+from winnow.errors import BadSetting
+from winnow.report.statistics import Estimate
+from winnow.report.sweep import (
+    Result,
+    Tried,
+    apart,
+    carried_over,
+    edges,
+    gap,
+    is_noise,
+    on_common_rows,
+    ranked,
+    ranking,
+    sentences,
+    telling,
+)
 
 GRID = {"finetune.lr": [0.001, 0.01, 0.1]}
 CHOICES = {"finetune.method": ["lora", "full"], **GRID}
@@ -15,7 +30,7 @@ def result(loss: float, accuracy: float, seeds: int = 3, noise: float = 0.001) -
     of_rows = np.linspace(0, 2, 40)
     of_seeds = noise * (np.arange(seeds) - (seeds - 1) / 2)
     correct = np.tile(np.arange(40) < round(40 * accuracy), (seeds, 1)).astype(float)
-    return Result(loss - 1 + of_rows + of_seeds[:, None], correct, tuple(f"row {row}" for row in range(40)), 6.0, 0.5)
+    return Result(loss - 1 + of_rows + of_seeds[:, None], correct, tuple(f"row {row:02}" for row in range(40)), 6.0, 0.5)
 
 
 def tried(lr: float, loss: float, accuracy: float = 0.5, method: str | None = None, **given: float) -> Tried:
@@ -65,6 +80,48 @@ def test_results_on_different_rows_are_never_ranked_together():
     other = Tried(other.values, Result(other.result.losses, other.result.correct, ("another",) * 40, 1.0, 1.0))
     with pytest.raises(AssertionError, match="different questions"):
         ranked([tried(0.001, 1.0), other], "loss")
+
+
+def test_settings_that_lose_rows_are_ranked_on_those_that_all_were_asked():
+    cut, whole = result(2.0, 0.5), result(1.0, 0.5)
+    kept = [place for place in range(40) if place % 4]
+    cut = Result(cut.losses[:, kept], cut.correct[:, kept], tuple(cut.rows[place] for place in kept), 1.0, 1.0)
+    failed = Tried({"tokenize.max_length": 8}, None, "out of memory")
+    tried = [Tried({"tokenize.max_length": 16}, cut), Tried({"tokenize.max_length": 512}, whole), failed]
+    settled, left_out = on_common_rows(tried)
+    assert left_out == 10
+    assert settled[1].result.rows == settled[0].result.rows == cut.rows
+    assert settled[1].result.losses.tolist() == whole.losses[:, kept].tolist()
+    assert settled[1].result.correct.tolist() == whole.correct[:, kept].tolist()
+    assert settled[2] is failed
+    assert len(ranked(settled, "accuracy")) == 3
+    nothing = Result(np.ones((3, 1)), np.ones((3, 1)), ("another",), 1.0, 1.0)
+    with pytest.raises(BadSetting, match="No validation row could be asked of all settings"):
+        on_common_rows([*tried, Tried({"tokenize.max_length": 4}, nothing)])
+    assert on_common_rows([failed]) == ([failed], 0)
+
+
+def test_losses_of_different_tokens_neither_rank_nor_are_told():
+    models = [Tried({"model.base": name}, result(loss, 0.5)) for name, loss in (("a", 2.0), ("b", 1.0))]
+    order = ranked(models, "accuracy")
+    assert order == models
+    said = "\n".join(sentences(order, {"model.base": ["a", "b"]}, "accuracy"))
+    assert "By validation loss" not in said
+    assert "`model.base` changes what a token is" in said
+
+
+def test_the_same_answers_are_one_result_with_no_difference():
+    same = [tried(0.001, 1.0), tried(0.01, 1.0), tried(0.1, 2.0)]
+    assert [one.values["finetune.lr"] for one in apart(same)] == [0.001, 0.1]
+    for by in ("loss", "accuracy"):
+        assert gap(same[1], same[0], by) == Estimate(0.0, 0.0, 1.0)
+
+
+def test_losses_that_vary_in_nothing_differ_by_exactly_that():
+    def constant(loss: float) -> Tried:
+        return Tried({"finetune.lr": loss}, Result(np.full((3, 40), loss), np.ones((3, 40)), ("x",) * 40, 1.0, 1.0))
+
+    assert gap(constant(1.5), constant(1.0), "loss") == Estimate(0.5, 0.0, 0.0)
 
 
 def test_the_interval_of_a_setting_is_students_over_its_seeds():
@@ -152,6 +209,18 @@ def test_a_learning_rate_whose_cost_is_noise_is_called_that():
 def test_the_same_best_learning_rate_carries_over():
     verdict = carried_over(methods({0.001: 2.0, 0.01: 1.0, 0.1: 5.0}), CHOICES, "loss")[-1]
     assert "on this grid it carries over" in verdict
+
+
+@pytest.mark.parametrize(("noise", "seeds"), [(2.0, 3), (0.001, 1)])
+def test_a_grid_on_which_nothing_is_beyond_the_noise_says_nothing_of_carrying_over(noise: float, seeds: int):
+    reached = ((0.001, 1.2), (0.01, 1.0), (0.1, 1.3))
+    lora = [tried(lr, loss, method="lora") for lr, loss in reached]
+    full = [tried(lr, loss, method="full", noise=noise, seeds=seeds) for lr, loss in reached]
+    for first, second in ((lora, full), (full, lora)):
+        grid = {**CHOICES, "finetune.method": [first[0].values["finetune.method"], second[0].values["finetune.method"]]}
+        verdict = carried_over(ranked([*first, *second], "loss"), grid, "loss")[-1]
+        assert "the grid cannot tell" in verdict
+        assert "carries over" not in verdict
 
 
 def test_a_setting_without_a_result_leaves_the_question_open():
