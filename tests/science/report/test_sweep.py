@@ -30,7 +30,9 @@ def result(loss: float, accuracy: float, seeds: int = 3, noise: float = 0.001) -
     of_rows = np.linspace(0, 2, 40)
     of_seeds = noise * (np.arange(seeds) - (seeds - 1) / 2)
     correct = np.tile(np.arange(40) < round(40 * accuracy), (seeds, 1)).astype(float)
-    return Result(loss - 1 + of_rows + of_seeds[:, None], correct, tuple(f"row {row:02}" for row in range(40)), 6.0, 0.5)
+    return Result(
+        loss - 1 + of_rows + of_seeds[:, None], correct, tuple(f"row {row:02}" for row in range(40)), 6.0, 0.5
+    )
 
 
 def tried(lr: float, loss: float, accuracy: float = 0.5, method: str | None = None, **given: float) -> Tried:
