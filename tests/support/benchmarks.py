@@ -11,15 +11,17 @@ from winnow.params import FabricatedModel
 from winnow.stages import Finished, Work, locate
 
 LETTERS = "ABCD"
+NAMES = ("Ann", "Ben", "Cleo", "Dan")
 
 
 def sums(first: int, last: int) -> list[dict[str, str]]:
-    """Rows in GSM8K's form."""
+    """Rows in GSM8K's form, of which up to eighty differ."""
     rows = []
     for number in range(first, last):
         left, right = number % 5, number // 5 % 4
         answer = f"{left} and {right} make {left + right}.\n#### {left + right}"
-        rows.append({"question": f"Ann has {left} pens, {right} come. How many?", "answer": answer})
+        name = NAMES[number // 20 % len(NAMES)]
+        rows.append({"question": f"{name} has {left} pens, {right} come. How many?", "answer": answer})
     return rows
 
 

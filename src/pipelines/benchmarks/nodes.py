@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from winnow.errors import MissingResource
-from winnow.params import EvaluateParams, Machine, TokenizeParams
+from winnow.params import EvaluateParams, IngestParams, Machine, TokenizeParams
 from winnow.paths import located
-from winnow.records.benchmarks import local_groups
+from winnow.records.benchmarks import local_groups, refuse_ingested
 from winnow.records.chat_template import template_checksum
+from winnow.records.ingest import raw_folder
 from winnow.records.task_files import content, write_tasks
 from winnow.report.benchmarks import benchmark_metrics, benchmark_table, draw_benchmarks, shown_samples
 from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, require_build, table_fingerprint
@@ -20,11 +21,19 @@ from winnow.workers.launch import launch_missing
 REVISION = 1
 
 
-def gather_tasks(params: EvaluateParams, machine: Machine) -> Finished:
-    """Check the benchmarks' files before anything is trained, and write them as lm-eval reads them."""
+def gather_tasks(params: EvaluateParams, ingest: IngestParams, machine: Machine) -> Finished:
+    """Check the benchmarks' files and names before anything is trained, and write them as lm-eval reads them."""
     params = _located(params, machine)
     groups = local_groups(params)
+    if (raw := raw_folder(ingest, machine.data_root)) is not None:
+        refuse_ingested(groups, raw)
     inputs = {"local": table_fingerprint(content(groups)), **_own_files(params.include_path)}
+    local = {name for group in groups for name in (group.name, *(task.name for task in group.tasks))}
+    if others := [name for name in params.tasks if name not in local]:
+        # It costs a second, and of lm-eval's own tasks six.
+        from winnow.evaluation.names import find_tasks
+
+        find_tasks(others, params.own_tasks)
     place = locate(machine.data_root / "02_intermediate", "benchmark_tasks", REVISION, {}, inputs)
     if (finished := place.finished()) is not None:
         return finished

@@ -7,7 +7,7 @@ from pipelines.benchmarks import nodes
 
 def create_pipeline() -> Pipeline:
     """The tasks' own files."""
-    inputs = ["params:evaluate", "params:machine"]
+    inputs = ["params:evaluate", "params:ingest", "params:machine"]
     return pipeline([Node(nodes.gather_tasks, inputs, "benchmark_tasks", name="gather_tasks")], tags=["evaluate"])
 
 

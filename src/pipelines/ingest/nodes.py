@@ -7,10 +7,9 @@ from pathlib import Path
 
 from winnow.errors import BadSetting
 from winnow.params import IngestParams, Machine
-from winnow.paths import located
 from winnow.progress import News, publish
 from winnow.records.dataset_info import NAME, with_dataset_info
-from winnow.records.ingest import RawFile, check_globs, describe, find_files, write_file
+from winnow.records.ingest import RawFile, check_globs, describe, find_files, raw_folder, write_file
 from winnow.stages import Finished, Work, file_checksum, locate, require_build
 
 REVISION = 1
@@ -18,9 +17,9 @@ REVISION = 1
 
 def find_raw_examples(params: IngestParams, machine: Machine) -> Finished:
     """Record the user's raw files and their checksums."""
-    if params.folder is None:
+    if (folder := raw_folder(params, machine.data_root)) is None:
         raise BadSetting("`ingest.folder` is null, which means generated data; name the folder of your files.")
-    return record_files(located(params.folder, machine.data_root), machine)
+    return record_files(folder, machine)
 
 
 def find_fabricated_examples(fabricated: Finished, machine: Machine) -> Finished:

@@ -5,7 +5,6 @@ committed one by one and shared among processes. Shards are runs of the batches 
 that kills and processes change nothing.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from winnow.errors import BadSetting, MissingResource
+from winnow.errors import MissingResource
 from winnow.params import EvaluateParams
 from winnow.stages import Work
 
@@ -92,25 +91,6 @@ class SharedHarness(HFLM):
             runs = (ordered[start : start + size] for start in range(0, len(ordered), size))
             shards += [[place for context in run for place in contexts[context]] for run in runs]
         return shards
-
-
-def find_tasks(folder: Path, params: EvaluateParams) -> TaskManager:
-    """An index of local tasks and the user's own; of lm-eval's too where a name is in neither, which takes seconds."""
-    places = [str(folder / "tasks"), *([str(params.include_path)] if params.include_path else [])]
-    metadata: dict[str, Any] = {"benchmarks": str(folder)}
-    manager = TaskManager(include_path=places, include_defaults=False, metadata=metadata)
-    if set(params.tasks) <= set(manager.all_tasks):
-        return manager
-    manager = TaskManager(include_path=places, metadata=metadata)
-    for name in params.tasks:
-        if name not in manager.all_tasks:
-            near = difflib.get_close_matches(name, manager.all_tasks, 3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise BadSetting(
-                f"`evaluate.tasks` names {name!r}, which is no task of `evaluate.data`, of `evaluate.include_path`, or "
-                f"of lm-eval.{hint}"
-            )
-    return manager
 
 
 def ask_tasks(lm: SharedHarness, manager: TaskManager, shots: int | None, params: EvaluateParams) -> dict[str, Any]:

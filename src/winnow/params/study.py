@@ -68,6 +68,11 @@ class EvaluateParams(Params):
         """The counts of examples that each task is asked with; None: the task's own."""
         return list(self.num_fewshot) if isinstance(self.num_fewshot, list) else [self.num_fewshot]
 
+    @property
+    def own_tasks(self) -> list[Path]:
+        """The folder with the user's task YAMLs, where there is one."""
+        return [self.include_path.expanduser()] if self.include_path else []
+
     def of_held_out(self) -> dict[str, Any]:
         """What decides the answers to held-out rows."""
         return self.model_dump(mode="json", exclude=_OF_TASKS)

@@ -2,7 +2,7 @@
 
 Beside the templates in `winnow/evaluation/tasks`, which say how each is asked and scored, a task has its own rows:
 
-    gsm8k    train.* and test.* (jsonl, json, parquet, arrow) with question and answer, or train/train.* and test/test.*
+    gsm8k    train.* and test.* (jsonl, json, parquet, arrow), also in train/ and test/; or as published, main/*.parquet
     mmlu     dev/<subject>_dev.csv and test/<subject>_test.csv, as in the published data.tar
     bbh      <task>.json or bbh/<task>.json; for chains of thought cot-prompts/<task>.txt or bbh-three-shot.json
     tydiqa   tydiqa-goldp-v1.1-dev.json, also in dev/; for an example one-shot.json, or tydiqa-goldp-v1.1-train.json
@@ -17,10 +17,10 @@ from typing import Any
 
 from winnow.errors import BadInput, BadSetting, MissingResource
 from winnow.params import EvaluateParams
-from winnow.records.files import ReadOptions, read_records
 from winnow.records.layouts import (
     LETTERS,
     bbh_exemplars,
+    gsm8k_rows,
     mmlu_intro,
     mmlu_rows,
     subject_of,
@@ -49,10 +49,11 @@ _NAME = re.compile(r"\w[\w-]*")
 
 @dataclass(frozen=True)
 class LocalTask:
-    """One task: the template it follows, its rows by split, its examples, what it says besides, and what scores it."""
+    """One task: the template it follows, the files of its questions, its rows by split, its examples, and the rest."""
 
     name: str
     template: str
+    asked: list[Path]
     rows: dict[str, Rows]
     shots: int
     settings: dict[str, Any] = field(default_factory=dict)
@@ -91,6 +92,16 @@ def local_groups(params: EvaluateParams) -> list[LocalGroup]:
     return used
 
 
+def refuse_ingested(groups: list[LocalGroup], folder: Path) -> None:
+    """Questions that are asked may not be among the raw files that are trained on."""
+    for file in (file for group in groups for task in group.tasks for file in task.asked):
+        if file.resolve().is_relative_to(folder.resolve()):
+            raise BadSetting(
+                f"`ingest.folder` is {folder}, where {file} is, which `evaluate.tasks` asks: its rows would be trained "
+                "on. Set `ingest.folder` to a folder that has the training files alone."
+            )
+
+
 def _asked(group: LocalGroup, names: list[str]) -> bool:
     return group.name in names or any(task.name in names for task in group.tasks)
 
@@ -106,26 +117,20 @@ def _read(family: str, folder: Path, names: list[str]) -> list[LocalGroup]:
 
 
 def _gsm8k(folder: Path, _: list[str]) -> list[LocalGroup]:
-    rows = {split: _pairs(_split_file(folder, split)) for split in ("train", "test")}
-    return [LocalGroup("gsm8k", [LocalTask("gsm8k", "gsm8k", rows, len(rows["train"]))], (), True)]
+    files = {split: _split_files(folder, split) for split in ("train", "test")}
+    rows = {split: [row for file in found for row in gsm8k_rows(file, folder)] for split, found in files.items()}
+    return [LocalGroup("gsm8k", [LocalTask("gsm8k", "gsm8k", files["test"], rows, len(rows["train"]))], (), True)]
 
 
-def _split_file(folder: Path, split: str) -> Path:
+def _split_files(folder: Path, split: str) -> list[Path]:
+    """One file, or the parts that are published; `kedro fetch` leaves them in a folder per split."""
     kinds = ("jsonl", "json", "parquet", "arrow")
-    places = [place / f"{split}.{kind}" for place in (folder, folder / split) for kind in kinds]
-    published = [folder / "main" / f"{split}-00000-of-00001.parquet", folder / split / "data-00000-of-00001.arrow"]
-    return _found("gsm8k", [*places, *published])
-
-
-def _pairs(file: Path) -> Rows:
-    rows = []
-    for raw in read_records(file, ReadOptions()):
-        if raw.reason is not None or not {"question", "answer"} <= set(raw.value):
-            raise ValueError(f"record {raw.row} of {file.name}: {raw.reason or 'it has no question and answer'}")
-        rows.append({"question": raw.value["question"], "answer": raw.value["answer"]})
-    if not rows:
-        raise ValueError(f"{file.name} is empty")
-    return rows
+    names = [f"{place}{split}.{kind}" for place in ("", f"{split}/") for kind in kinds]
+    names += [f"main/{split}-*.parquet", f"{split}/main/{split}-*.parquet", f"{split}/data-*.arrow"]
+    found = next((files for name in names if (files := sorted(folder.glob(name)))), None)
+    if found is None:
+        raise _missing("gsm8k", *(folder / name for name in names))
+    return found
 
 
 def _mmlu(folder: Path, _: list[str]) -> list[LocalGroup]:
@@ -145,7 +150,8 @@ def _subject(folder: Path, file: Path) -> LocalTask:
         ]
         for split, path in (("dev", dev), ("test", file))
     }
-    return LocalTask(f"mmlu_{subject}", "_mmlu", rows, len(rows["dev"]), {"description": mmlu_intro(subject)})
+    settings = {"description": mmlu_intro(subject)}
+    return LocalTask(f"mmlu_{subject}", "_mmlu", [file], rows, len(rows["dev"]), settings)
 
 
 def _bbh(folder: Path, names: list[str]) -> list[LocalGroup]:
@@ -153,11 +159,11 @@ def _bbh(folder: Path, names: list[str]) -> list[LocalGroup]:
     files = [file for file in sorted(inner.glob("*.json")) if file.stem != "bbh-three-shot"]
     if not files:
         raise _missing("bbh", folder / "<task>.json")
-    examples = {_name(file.stem): _examples(file) for file in files}
+    examples = {file: _examples(file) for file in files}
     groups = [LocalGroup("bbh_fewshot", [_answers_only(*item) for item in examples.items()], ("exact_match",), True)]
     if any(name.startswith("bbh_cot_fewshot") for name in names):
         texts = _cot_texts(folder)
-        tasks = [_chain_of_thought(folder, name, rows, texts) for name, rows in examples.items()]
+        tasks = [_chain_of_thought(folder, file, rows, texts) for file, rows in examples.items()]
         groups.append(LocalGroup("bbh_cot_fewshot", tasks, ("exact_match",), True))
     return groups
 
@@ -167,13 +173,13 @@ def _examples(file: Path) -> Rows:
     return [{"input": str(row["input"]), "target": str(row["target"])} for row in examples]
 
 
-def _answers_only(name: str, examples: Rows) -> LocalTask:
-    shots = examples[:BBH_SHOTS]
+def _answers_only(file: Path, examples: Rows) -> LocalTask:
+    name, shots = _name(file.stem), examples[:BBH_SHOTS]
     # A question that is there twice would be shown with its answer.
     asked = [row for row in examples[BBH_SHOTS:] if row["input"] not in {shot["input"] for shot in shots}]
     if not asked:
         raise ValueError(f"{name} has no more than the {BBH_SHOTS} rows that are examples")
-    return LocalTask(f"bbh_fewshot_{name}", "_bbh_fewshot", {"shots": shots, "test": asked}, len(shots))
+    return LocalTask(f"bbh_fewshot_{name}", "_bbh_fewshot", [file], {"shots": shots, "test": asked}, len(shots))
 
 
 def _cot_texts(folder: Path) -> dict[str, str]:
@@ -184,15 +190,15 @@ def _cot_texts(folder: Path) -> dict[str, str]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def _chain_of_thought(folder: Path, name: str, examples: Rows, texts: Mapping[str, str]) -> LocalTask:
-    if name not in texts:
+def _chain_of_thought(folder: Path, file: Path, examples: Rows, texts: Mapping[str, str]) -> LocalTask:
+    if (name := _name(file.stem)) not in texts:
         raise _missing("bbh", folder / "cot-prompts" / f"{name}.txt")
     intro, exemplars = bbh_exemplars(name, texts[name])
     shots = [{"input": question, "target": answer.removeprefix(_STEPS).lstrip()} for question, answer in exemplars]
     asked = [row for row in examples if row["input"] not in {shot["input"] for shot in shots}]
     # Text of a file is not put into the YAML, where lm-eval would take it for a template.
     rows = [{**row, "intro": f"{intro}\n\n"} for row in asked]
-    return LocalTask(f"bbh_cot_fewshot_{name}", "_bbh_cot_fewshot", {"shots": shots, "test": rows}, len(shots))
+    return LocalTask(f"bbh_cot_fewshot_{name}", "_bbh_cot_fewshot", [file], {"shots": shots, "test": rows}, len(shots))
 
 
 def _tydiqa(folder: Path, _: list[str]) -> list[LocalGroup]:
@@ -203,17 +209,21 @@ def _tydiqa(folder: Path, _: list[str]) -> list[LocalGroup]:
         shots = _by_language(tydiqa_exemplars(one))
     elif train := [path for path in _places(folder, "train", "tydiqa-goldp-v1.1-train.json") if path.is_file()]:
         shots = _by_language(tydiqa_questions(train[0]))
-    tasks = [_language(code, rows, shots.get(code, [])) for code, rows in sorted(asked.items())]
+    tasks = [_language(code, file, rows, shots.get(code, [])) for code, rows in sorted(asked.items())]
     return [LocalGroup("tydiqa_goldp", tasks, ("exact_match", "f1"), False)]
 
 
-def _language(code: str, rows: Rows, shots: Rows) -> LocalTask:
-    splits = {"validation": rows} | ({"train": shots} if shots else {})
+def _language(code: str, file: Path, rows: Rows, shots: Rows) -> LocalTask:
+    shown = {(shot["context"], shot["question"]) for shot in shots}
+    asked = [row for row in rows if (row["context"], row["question"]) not in shown]
+    if not asked:
+        raise ValueError(f"all rows of tydiqa_goldp_{code} are among its examples")
+    splits = {"validation": asked} | ({"train": shots} if shots else {})
     settings: dict[str, Any] = {"num_fewshot": min(1, len(shots))}
     if shots:
         settings |= {"fewshot_split": "train", "fewshot_config": {"sampler": "first_n"}}
     scored = f"lm_eval.tasks.tydiqa.utils.process_results_{code}"
-    return LocalTask(f"tydiqa_goldp_{code}", "_tydiqa_goldp", splits, len(shots), settings, scored)
+    return LocalTask(f"tydiqa_goldp_{code}", "_tydiqa_goldp", [file], splits, len(shots), settings, scored)
 
 
 def _by_language(questions: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Rows]:

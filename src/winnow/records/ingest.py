@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from winnow.errors import BadInput, BadSetting
 from winnow.params import ColumnMap, IngestParams
+from winnow.paths import located
 from winnow.records import dataset_info
 from winnow.records.columnar_files import open_parquet
 from winnow.records.conversation import converse
@@ -51,6 +52,11 @@ class RawFile:
 
     name: str
     reason: str | None = None
+
+
+def raw_folder(params: IngestParams, data_root: Path) -> Path | None:
+    """Where the user's own raw files are; None where generated ones are read."""
+    return None if params.folder is None else located(params.folder, data_root)
 
 
 def find_files(folder: Path) -> list[RawFile]:

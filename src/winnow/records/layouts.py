@@ -1,11 +1,16 @@
-"""Layouts that benchmarks are published in: rows of MMLU, exemplars of BBH, questions of TyDiQA."""
+"""Layouts that benchmarks are published in: rows of GSM8K and MMLU, exemplars of BBH, questions of TyDiQA."""
 
 import csv
+import fnmatch
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from winnow.params import IngestParams
+from winnow.records.dataset_info import with_dataset_info
+from winnow.records.ingest import RawFile, read_file
 
 LETTERS = "ABCD"
 _CANARY = re.compile(r"\A.*\n-----\n")
@@ -17,6 +22,27 @@ class Choice(NamedTuple):
     question: str
     choices: list[str]
     answer: str
+
+
+def gsm8k_rows(file: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """Questions with their answers, read as `ingest` reads them: by the `dataset_info.json` nearest to the file."""
+    home, params = _described(file, folder)
+    for row in read_file(home, RawFile(file.relative_to(home).as_posix()), params):
+        reason = row.get("reason")
+        if reason is None and [message["role"] for message in row["messages"]] != ["user", "assistant"]:
+            reason = "it is not one question with one answer"
+        if reason is not None:
+            raise ValueError(f"record {row['row']} of {file.name}: {reason}")
+        yield {name: message["content"] for name, message in zip(("question", "answer"), row["messages"], strict=True)}
+
+
+def _described(file: Path, folder: Path) -> tuple[Path, IngestParams]:
+    """The folder from which a file is described, and by what; with no description, the file's own."""
+    for home in (parent for parent in file.parents if parent.is_relative_to(folder)):
+        params = with_dataset_info(home, IngestParams())
+        if any(fnmatch.fnmatch(file.relative_to(home).as_posix(), pattern) for pattern in params.shapes):
+            return home, params
+    return file.parent, IngestParams()
 
 
 def subject_of(file: Path) -> str:

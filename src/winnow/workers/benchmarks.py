@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 from lm_eval.tasks import TaskManager
 
-from winnow.evaluation.benchmarks import RESPONSES, SharedHarness, Sharing, ask_tasks, find_tasks
+from winnow.evaluation.benchmarks import RESPONSES, SharedHarness, Sharing, ask_tasks
+from winnow.evaluation.names import find_tasks
 from winnow.evaluation.scores import group_table, sample_table, score_table
 from winnow.params import EvaluateParams
 from winnow.records.chat_template import chat_template, template_text
@@ -33,7 +34,8 @@ def work(worker: Worker) -> dict[str, Any]:
     params = EvaluateParams.model_validate(task["params"])
     base = Finished.open(Path(task["base_model"]))
     tokenizer = _tokenizer(base, params, task["template"])
-    manager = find_tasks(Path(task["tasks"]), params)
+    places = [Path(task["tasks"]) / "tasks", *params.own_tasks]
+    manager = find_tasks(params.tasks, places, {"benchmarks": task["tasks"]})
     model = load_model(base, params.precision, worker.device())
     for name, place in worker.job.places.items():
         start = time.monotonic()

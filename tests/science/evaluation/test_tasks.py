@@ -1,16 +1,18 @@
 """The tasks for local files: settings of lm-eval's own, shots that are not asked, scores on hand-made answers."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import lm_eval.tasks
+import polars as pl
 import pytest
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from support.benchmarks import write_bbh, write_gsm8k, write_mmlu, write_tydiqa
+from support.benchmarks import sums, write_bbh, write_gsm8k, write_mmlu, write_tydiqa
 from winnow.errors import BadInput, BadSetting, MissingResource
 from winnow.params import EvaluateParams
 from winnow.records.benchmarks import local_groups
@@ -105,6 +107,61 @@ def test_gsm8k_reads_commas_and_signs(tmp_path: Path, answer: str, target: str, 
         (folder / f"{split}.jsonl").write_text(f'{{"question": "How many?", "answer": "{target}"}}\n' * 5)
     task = load(tmp_path / "out", EvaluateParams(tasks=["gsm8k"], data={"gsm8k": folder}))["gsm8k"]
     assert bool(scored(task, answer)["strict-match"]["exact_match"]) == right
+
+
+def test_gsm8k_is_read_as_it_is_fetched(tmp_path: Path):
+    for split, numbers in (("train", (0, 12)), ("test", (20, 30))):
+        folder = tmp_path / split / "main"
+        folder.mkdir(parents=True)
+        rows = pl.DataFrame(sums(*numbers))
+        for number, part in enumerate((rows.head(6), rows.tail(-6))):
+            part.write_parquet(folder / f"{split}-{number:05}-of-00002.parquet")
+    (group,) = local_groups(params_of("gsm8k", "gsm8k", tmp_path))
+    assert group.tasks[0].rows == {"train": sums(0, 12), "test": sums(20, 30)}
+
+
+@pytest.mark.parametrize("place", ["train", "."])
+def test_gsm8k_is_read_by_the_columns_that_are_described_beside_it(tmp_path: Path, place: str):
+    described = {}
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        rows = [{"problem": row["question"], "solution": row["answer"], "answer": "no"} for row in sums(0, 6)]
+        (tmp_path / split / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        file = f"{split}.jsonl" if place != "." else f"{split}/{split}.jsonl"
+        described[split] = {"file_name": file, "columns": {"prompt": "problem", "response": "solution"}}
+    if place == ".":
+        (tmp_path / "dataset_info.json").write_text(json.dumps(described))
+    else:
+        for split in ("train", "test"):
+            (tmp_path / split / "dataset_info.json").write_text(json.dumps({"own": described[split]}))
+    (group,) = local_groups(params_of("gsm8k", "gsm8k", tmp_path))
+    assert group.tasks[0].rows == {"train": sums(0, 6), "test": sums(0, 6)}
+
+
+def test_a_row_of_gsm8k_that_is_no_question_with_one_answer_is_named(tmp_path: Path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text('{"question": "How many?", "answer": "#### 1"}\n{"riddle": "?"}\n')
+    with pytest.raises(BadInput, match=r"record 1 of train\.jsonl: .*riddle"):
+        local_groups(params_of("gsm8k", "gsm8k", tmp_path))
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
+    (tmp_path / "train.jsonl").write_text(json.dumps({"messages": turns}))
+    with pytest.raises(BadInput, match=r"record 0 of train\.jsonl: .*one question with one answer"):
+        local_groups(params_of("gsm8k", "gsm8k", tmp_path))
+
+
+def test_examples_of_tydiqa_are_not_among_what_is_asked(tmp_path: Path):
+    folder = write_tydiqa(tmp_path / "tydiqa")
+    shown = {"context": "The barley grows.", "question": "What grows, 1?", "answers": [{"text": "the barley"}]}
+    other = {**shown, "context": "Oats grow.", "question": "What grows, 0?"}
+    (folder / "one-shot.json").write_text(json.dumps({"english": [shown, other], "finnish": [other]}))
+    (group,) = local_groups(params_of("tydiqa_goldp", "tydiqa", folder))
+    asked = {task.name: [row["question"] for row in task.rows["validation"]] for task in group.tasks}
+    every = [f"What grows, {number}?" for number in range(4)]
+    assert asked == {"tydiqa_goldp_en": [every[0], *every[2:]], "tydiqa_goldp_fi": every[:2]}
+    everything = [{**shown, "question": question} for question in every[:2]]
+    (folder / "one-shot.json").write_text(json.dumps({"english": [other], "finnish": everything}))
+    with pytest.raises(BadInput, match="all rows of tydiqa_goldp_fi are among its examples"):
+        local_groups(params_of("tydiqa_goldp", "tydiqa", folder))
 
 
 @pytest.mark.parametrize("kind", ["bbh_fewshot", "bbh_cot_fewshot"])
