@@ -77,26 +77,42 @@ def built_in_tasks(folder: Path, params: EvaluateParams) -> Path:
     return folder
 
 
-def test_every_number_is_that_of_the_lm_eval_command(
-    base: Finished, params: EvaluateParams, undisturbed: Finished, tmp_path: Path
+@pytest.mark.parametrize("template", [False, True], ids=["plain", "template"])
+def test_every_number_and_prompt_is_that_of_the_lm_eval_command(
+    base: Finished, params: EvaluateParams, undisturbed: Finished, tmp_path: Path, template: bool
 ):
     tasks = built_in_tasks(tmp_path / "tasks", params)
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu", "--batch_size", "2"]
-    command += ["--model_args", f"pretrained={base.path},dtype=float32", "--tasks", "gsm8k,mmlu", "--num_fewshot", "1"]
-    command += ["--include_path", str(tasks), "--output_path", str(tmp_path / "out")]
+    command += ["--model_args", f"pretrained={base.path},dtype=float32", "--tasks", "gsm8k,mmlu"]
+    command += ["--num_fewshot", "1", "--include_path", str(tasks), "--output_path", str(tmp_path / "out")]
+    command += ["--log_samples", *(["--apply_chat_template"] if template else [])]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, timeout=500, capture_output=True)
     (file,) = (tmp_path / "out").rglob("results_*.json")
     theirs = json.loads(file.read_text())["results"]
+    in_turns = params.model_copy(update={"num_fewshot": 1, "apply_chat_template": True})
+    ours = ask(base, in_turns, tmp_path / "data") if template else undisturbed
     found = {}
-    for row in undisturbed.scan("scores").filter(pl.col("n_shot") == 1).collect().to_dicts():
+    for row in ours.scan("scores").filter(pl.col("n_shot") == 1).collect().to_dicts():
         found.setdefault(row["task"], {})[f"{row['metric']},{row['filter']}"] = row["value"]
         found[row["task"]][f"{row['metric']}_stderr,{row['filter']}"] = row["stderr"]
     numbers = {task: {key: value for key, value in found.items() if "," in key} for task, found in theirs.items()}
     assert found == numbers
     assert set(found) == {"gsm8k", "mmlu", "mmlu_anatomy", "mmlu_virology"}
-    values = undisturbed.scan("scores").filter(pl.col("task") == "gsm8k").collect()["value"]
-    assert 0 < values.max() < 1, "all answers are alike: the comparison shows little"
+    shown = ours.scan("samples").filter(pl.col("n_shot") == 1).select("task", "doc_id", "prompt").collect()
+    assert {(task, row): prompt for task, row, prompt in shown.iter_rows()} == prompts_of_theirs(tmp_path / "out")
+    if not template:
+        values = undisturbed.scan("scores").filter(pl.col("task") == "gsm8k").collect()["value"]
+        assert 0 < values.max() < 1, "all answers are alike: the comparison shows little"
+
+
+def prompts_of_theirs(folder: Path) -> dict[tuple[str, int], str]:
+    found = {}
+    for task in ("gsm8k", "mmlu_anatomy", "mmlu_virology"):
+        (file,) = folder.rglob(f"samples_{task}_*.jsonl")
+        for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+            found[(task, row["doc_id"])] = row["arguments"]["gen_args_0"]["arg_0"]
+    return found
 
 
 def test_two_processes_write_the_same_bytes_as_one(
@@ -178,6 +194,8 @@ def test_other_layouts_own_tasks_and_the_chat_template(base: Finished, home: Pat
     samples = found.scan("samples").collect()
     assert samples["prompt"].str.starts_with("<|im_start|>").all()
     assert samples["prompt"].str.ends_with("<|im_start|>assistant\n").all()
+    turns = samples.with_columns(turns=pl.col("prompt").str.count_matches("<|im_start|>user", literal=True))
+    assert (turns["turns"] == turns["n_shot"] + 1).all(), "each example is a turn of its own"
     assert samples.filter(pl.col("task") == "echo").height == 2
     assert (
         samples.filter(pl.col("task").str.starts_with("bbh_cot"))["prompt"]

@@ -19,6 +19,7 @@ from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, 
 from winnow.workers.launch import launch_missing
 
 REVISION = 1
+ANSWERS_REVISION = 2
 
 
 def gather_tasks(params: EvaluateParams, ingest: IngestParams, machine: Machine) -> Finished:
@@ -96,7 +97,7 @@ def _answered(
         seed: locate(
             machine.data_root / "08_reporting",
             "benchmarks",
-            REVISION,
+            ANSWERS_REVISION,
             settings,
             {**inputs, "model": (model or base_model).fingerprint},
         )

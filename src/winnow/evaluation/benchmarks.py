@@ -2,7 +2,7 @@
 
 The harness makes the requests and scores the responses; only the responses in between are made in shards, which are
 committed one by one and shared among processes. Shards are runs of the batches that the harness itself would make, so
-that kills and processes change nothing.
+that kills and processes change nothing. Where a task samples, each shard has a seed of its own for that.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
@@ -63,6 +64,8 @@ class SharedHarness(HFLM):
         names = [_name(number, [requests[place] for place in shard]) for number, shard in enumerate(shards)]
         for number, (name, shard) in enumerate(zip(names, shards, strict=True)):
             if number % self.sharing.world_size == self.sharing.rank and not self.sharing.work.is_committed(name):
+                # What is sampled depends on the shard alone, not on what this process answered before.
+                torch.manual_seed(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
                 responses = answer([requests[place] for place in shard], disable_tqdm=True)
                 self.sharing.work.commit(name, partial(_write, json.dumps(responses)))
             self.sharing.report(number + 1, len(shards))
@@ -102,7 +105,7 @@ def ask_tasks(lm: SharedHarness, manager: TaskManager, shots: int | None, params
             num_fewshot=shots,
             limit=params.task_limit,
             apply_chat_template=params.apply_chat_template,
-            fewshot_as_multiturn=False,
+            fewshot_as_multiturn=params.apply_chat_template,
             task_manager=manager,
         )
     except (ConnectionError, FileNotFoundError) as error:
