@@ -29,17 +29,23 @@ SAMPLES = {
 }
 
 
-def score_table(found: Mapping[str, Any]) -> pl.DataFrame:
-    """Each metric of each task and group, under each filter; a standard error where the harness has one."""
+def score_table(found: Mapping[str, Any], asked: int | None) -> pl.DataFrame:
+    """Each metric of each task and group, under each filter; a standard error where the harness has one.
+
+    ``asked`` is the count of examples of the call, which a group has whose tasks differ: some have theirs fixed.
+    """
     rows = []
+    members = dict(group_table(found).group_by("group").agg("task").iter_rows())
     for task, entries in found["results"].items():
+        counts = {_shots(found, member) for member in members.get(task, [task])}
+        shots = counts.pop() if len(counts) == 1 else asked
         better = found["higher_is_better"].get(task) or {}
         for key, value in entries.items():
             metric, comma, kind = key.partition(",")
             if not comma or metric.endswith("_stderr"):
                 continue
             error = entries.get(f"{metric}_stderr,{kind}")
-            shown = {"task": task, "n_shot": _shots(found, task), "metric": metric, "filter": kind}
+            shown = {"task": task, "n_shot": shots, "metric": metric, "filter": kind}
             shown |= {"value": float(value), "stderr": float(error) if isinstance(error, int | float) else None}
             rows.append({**shown, "n": entries.get("sample_len"), "higher_is_better": better.get(metric)})
     return pl.DataFrame(rows, schema=SCORES)

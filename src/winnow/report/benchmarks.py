@@ -54,7 +54,9 @@ def benchmark_table(answers: Mapping[str, FinishedParts]) -> pd.DataFrame:
 def shown_samples(answers: FinishedParts) -> pd.DataFrame:
     """The first answers of the first seed's model to each task, to be read; all of them are in the result's folder."""
     samples = next(iter(answers.parts.values())).scan("samples")
-    first = samples.group_by("task", "n_shot", "filter", maintain_order=True).head(SHOWN).head(MOST_SHOWN)
+    asked = ["task", "n_shot", "filter"]
+    each = MOST_SHOWN // samples.select(asked).unique().collect().height
+    first = samples.group_by(asked, maintain_order=True).head(min(SHOWN, max(1, each)))
     shown = first.drop("doc").collect()
     # The end of a prompt is the question; before it are the examples.
     question, answer = pl.col("prompt").str.tail(EXCERPT), pl.col("response", "filtered", "target").str.head(EXCERPT)
@@ -96,7 +98,10 @@ class _Rows:
         """Values [seeds, rows], where there is one for each row."""
         tasks = self.members.get(task, [task])
         wanted = pl.col("task").is_in(tasks) & (pl.col("filter") == kind)
-        wanted &= pl.lit(value=True) if n_shot is None else pl.col("n_shot") == n_shot
+        if n_shot is not None:
+            # A task whose count is fixed has no rows of another one, and is in the group's average all the same.
+            fits = pl.col("n_shot") == n_shot
+            wanted &= fits | ~fits.any().over("task")
         found = []
         for samples in self.samples:
             if metric not in samples.columns:

@@ -74,7 +74,7 @@ def _ask(
         return
     found = ask_tasks(lm, manager, shots, params)
     if worker.is_main:
-        tables = {"scores": score_table(found), "samples": sample_table(found), "groups": group_table(found)}
+        tables = {"scores": score_table(found, shots), "samples": sample_table(found), "groups": group_table(found)}
         for table in KEYS:
             target.commit(f"{name}/{table}.parquet", tables[table].write_parquet)
 

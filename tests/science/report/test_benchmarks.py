@@ -13,24 +13,27 @@ from winnow.stages import FinishedParts, Work, locate
 SIZES = {"small": 20, "large": 60}
 
 
-def evaluated(root: Path, name: str, seeds: list[dict[str, np.ndarray]], by_size: bool = True) -> FinishedParts:
-    """Answers [right or wrong] to two tasks and their average."""
+def evaluated(
+    root: Path, name: str, seeds: list[dict[str, np.ndarray]], by_size: bool = True, fixed: str = ""
+) -> FinishedParts:
+    """Answers [right or wrong] to two tasks and their average; a fixed one is asked without examples."""
     parts = {}
     for seed, answers in enumerate(seeds):
         means = {task: rows.mean() for task, rows in answers.items()}
         whole = np.concatenate(list(answers.values())).mean() if by_size else np.mean(list(means.values()))
         scores = [
-            (task, 5, "acc", "none", float(value), 0.01, 0, True) for task, value in {**means, "both": whole}.items()
+            (task, 0 if task == fixed else 5, "acc", "none", float(value), 0.01, 0, True)
+            for task, value in {**means, "both": whole}.items()
         ]
         names = ["task", "n_shot", "metric", "filter", "value", "stderr", "n", "higher_is_better"]
         rows = [
-            {"task": task, "n_shot": 5, "filter": "none", "doc_id": row, "doc": "{}", "prompt": "q" * 900}
-            | {"response": "r", "filtered": "r", "target": "t", "acc": float(right)}
+            {"task": task, "n_shot": 0 if task == fixed else 5, "filter": "none", "doc_id": row, "doc": "{}"}
+            | {"prompt": "q" * 900, "response": "r", "filtered": "r", "target": "t", "acc": float(right)}
             for task, found in answers.items()
             for row, right in enumerate(found)
         ]
         members = [("both", task) for task in answers]
-        with Work.resume(locate(root, name, 1, {"seed": seed, "by_size": by_size}, {})) as work:
+        with Work.resume(locate(root, name, 1, {"seed": seed, "by_size": by_size, "fixed": fixed}, {})) as work:
             tables = {"scores": pl.DataFrame(scores, schema=names, orient="row"), "samples": pl.DataFrame(rows)}
             tables["groups"] = pl.DataFrame(members, schema=["group", "task"], orient="row")
             parts[str(seed)] = work.finish({"tables": work.commit_tables(tables)}, {})
@@ -75,6 +78,16 @@ def test_what_is_no_mean_over_rows_or_of_one_seed_has_no_interval(tmp_path: Path
     assert table.loc[("several", "both"), "difference"] > 0
 
 
+def test_an_average_is_over_its_task_with_a_fixed_count_of_examples_too(tmp_path: Path):
+    tuned = [answers(seed, 0.7) for seed in range(1, 4)]
+    found = {"base": [answers(0, 0.4)], "all": tuned}
+    same = benchmark_table({arm: evaluated(tmp_path, arm, seeds) for arm, seeds in found.items()})
+    mixed = benchmark_table({arm: evaluated(tmp_path, arm, seeds, fixed="small") for arm, seeds in found.items()})
+    whole = [table.set_index(["arm", "task"]).loc[("all", "both")] for table in (same, mixed)]
+    assert whole[1].difference_ci == pytest.approx(whole[0].difference_ci)
+    assert whole[1].n_shot == 5
+
+
 def test_the_interval_holds_the_true_difference_as_often_as_it_says():
     hits = 0
     for trial in range(400):
@@ -99,3 +112,10 @@ def test_metrics_samples_and_figure(found: dict[str, FinishedParts]):
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["both, 5-shot\nacc"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["base", "all"]
+
+
+def test_each_task_has_answers_to_be_read_however_many_tasks_there_are(tmp_path: Path):
+    many = {f"task_{number:03}": np.ones(12) for number in range(150)}
+    shown = shown_samples(FinishedParts({"0": evaluated(tmp_path, "many", [many]).parts["0"]}))
+    assert shown.task.value_counts().to_dict() == dict.fromkeys(many, 6)
+    assert shown.groupby("task").doc_id.max().eq(5).all(), "the first ones"
