@@ -39,6 +39,13 @@ _ARMS = (
     ArmSpec("all", "all", size="full"),
     ArmSpec("random", "random", controls=()),
     ArmSpec("length", "length", choice="validation_lengths"),
+    ArmSpec("rds", "rds"),
+    ArmSpec("bm25", "bm25"),
+    ArmSpec("perplexity_low", "perplexity", choice="low"),
+    ArmSpec("perplexity_mid", "perplexity", choice="mid"),
+    ArmSpec("perplexity_high", "perplexity", choice="high"),
+    ArmSpec("ifd", "ifd"),
+    ArmSpec("embedding_diversity", "embedding_diversity"),
     ArmSpec("s2l", "s2l", choice="loss_clusters"),
     ArmSpec("less", "less", choice="all"),
     ArmSpec("select_moe", "select_moe", choice="top"),
@@ -88,6 +95,11 @@ PARETO = tuple(arm.name for arm in _ARMS if arm.strategy == "pareto")
 METHODS = {"select_moe": ("random", "select_moe", "select_moe_diverse")}
 # By strategy: stages with figures and files that nothing in the arm's tail needs, but its user wants to see.
 SHOWN_WITH: dict[str, tuple[str, ...]] = {
+    "rds": ("row_scores", "rds_scores"),
+    "bm25": ("bm25_scores",),
+    "perplexity": ("row_scores",),
+    "ifd": ("row_scores",),
+    "embedding_diversity": ("row_scores",),
     "s2l": ("clusters",),
     "less": ("influence",),
     "pareto": ("influence_matrix", "pareto"),

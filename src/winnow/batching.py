@@ -14,3 +14,13 @@ def planned_batches(lengths: Sequence[int], rows: int, tokens: int) -> list[list
         else:
             batches.append([place])
     return batches
+
+
+def runs_of(batches: Sequence[list[int]], rows: int) -> list[list[list[int]]]:
+    """Consecutive batches of about so many rows together: what is computed, and committed, at once."""
+    runs: list[list[list[int]]] = []
+    for batch in batches:
+        if not runs or sum(map(len, runs[-1])) >= rows:
+            runs.append([])
+        runs[-1].append(batch)
+    return runs

@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline, pipeline
 from pipelines import (
     assistant,
     base_model,
+    baselines,
     benchmarks,
     clusters,
     compare_parallelism,
@@ -86,6 +87,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     shared |= _trajectory_stages(warmups) | _gradient_stages(warmups, scoring)
     selector = SelectMoeParams.model_validate(given["select_moe"])
     shared |= select_moe.create_pipelines(selector, fabricated="fabricate" in shared)
+    shared |= baselines.create_pipelines(fabricated="fabricate" in shared)
     arms = _arms(given, scoring, study)
     shared |= {"benchmarks": benchmarks.create_pipeline()} if asking.tasks else {}
     shared["assistant"] = assistant.create_pipeline()

@@ -19,6 +19,7 @@ from winnow.fetch import DataSource
 
 STAGES: dict[str, type[models.Params]] = {
     "assistant": models.AssistantParams,
+    "baselines": models.BaselinesParams,
     "budget": models.BudgetParams,
     "clusters": models.ClustersParams,
     "compare_parallelism": models.CompareParallelismParams,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from winnow.records.tokens import TokenRow, TokenTable
-from winnow.responses import Responses, means, token_losses
+from winnow.responses import Batch, Responses, means, token_losses
 
 
 class ResponseLoss(Responses):
@@ -23,7 +23,11 @@ class ResponseLoss(Responses):
         batch = self.batch(rows)
         if not self.has_plain_head:
             return means(self.whole(batch), batch.counts)
-        pieces = self.pieces(self.hidden(batch), batch.labels)
+        return self.losses(batch, self.hidden(batch))
+
+    def losses(self, batch: Batch, hidden: torch.Tensor) -> np.ndarray:
+        """Losses [rows] from what the head is given for each supervised token."""
+        pieces = self.pieces(hidden, batch.labels)
         return means(torch.cat([token_losses(self.head(part), wanted) for part, wanted in pieces]), batch.counts)
 
 

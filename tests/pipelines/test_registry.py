@@ -157,7 +157,8 @@ def test_arms_asked_for_are_compared_with_each_other_and_no_others(monkeypatch: 
 
 def test_an_unknown_arm_is_refused_with_the_known_ones():
     known = (
-        "Known arms: all, base, length, less, pareto_additive, .*, s2l, .*, and less_<target> and pareto_best_<target>"
+        "Known arms: all, base, bm25, .*, length, less, pareto_additive, .*, s2l, .*, "
+        "and less_<target> and pareto_best_<target>"
     )
     with pytest.raises(BadSetting, match=known):
         known_arms(["random", "randm"], parameters())

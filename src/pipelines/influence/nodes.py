@@ -8,6 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from pipelines.gradients.nodes import checkpoint_task, checkpoint_weights
+from pipelines.targets.nodes import labels_of
 from winnow.errors import BadSetting
 from winnow.influence.files import top_name, write_selected
 from winnow.influence.ranking import target_scores, weighted_scores
@@ -51,7 +52,7 @@ def score(
         task = {
             "train": {step: str(train.path) for step, (train, _) in sides.items()},
             "targets": {step: str(validation.path) for step, (_, validation) in sides.items()},
-            "labels": _labels(targets),
+            "labels": labels_of(targets),
             "per_row": per_row,
             "data": {"train": tokens_of(train_gradients), "targets": tokens_of(validation_gradients)},
         }
@@ -91,7 +92,7 @@ def score_directly(
             "base_model": str(base_model.path),
             "tokens": str(tokens.path),
             "target_tokens": str(target_tokens.path),
-            "labels": _labels(targets),
+            "labels": labels_of(targets),
             "limit_gb": params.direct_gb,
             **checkpoint_task(checkpoints, gradients),
         }
@@ -173,12 +174,6 @@ def stores_of(
 def tokens_of(gradients: FinishedParts) -> str:
     """The fingerprint of the rows that features were collected of."""
     return next(iter(gradients.parts.values())).inputs["tokens"]
-
-
-def _labels(targets: Finished) -> dict[str, str]:
-    """`<target>/<subtask>` of each target row."""
-    rows = targets.scan().select("example_id", pl.concat_str("subset", "subtask", separator="/").alias("label"))
-    return dict(rows.collect().iter_rows())
 
 
 def _opened(places: dict[str, Place], weights: dict[str, float]) -> FinishedParts:

@@ -28,8 +28,11 @@ from winnow.selection import (
     rank_all,
     rank_at_random,
     rank_by_clusters,
+    rank_by_distance,
     rank_by_diverse_quality,
+    rank_by_ifd,
     rank_by_influence,
+    rank_by_perplexity,
     rank_by_quality,
     rank_by_shares,
     rank_by_validation_length,
@@ -79,6 +82,34 @@ def weigh_less(target: str) -> Callable[..., pd.DataFrame]:
         return _per_seed(arm, lambda _: ranking)
 
     return weigh_by_influence
+
+
+def weigh_nearest(scores: Finished, arm: ArmParams) -> pd.DataFrame:
+    """Rank by the best score for any row of a target, targets in turn (RDS+, BM25); the same for each seed."""
+    ranking = rank_by_influence(scores.scan("scores").collect(), "max")
+    return _per_seed(arm, lambda _: ranking)
+
+
+def weigh_perplexity(which: str) -> Callable[..., pd.DataFrame]:
+    """A node function that ranks by perplexity from this end, or from the middle; the same for each seed."""
+
+    def weigh_by_perplexity(scores: Finished, arm: ArmParams) -> pd.DataFrame:
+        ranking = rank_by_perplexity(scores.scan("row_scores").collect(), which)
+        return _per_seed(arm, lambda _: ranking)
+
+    return weigh_by_perplexity
+
+
+def weigh_ifd(scores: Finished, arm: ArmParams) -> pd.DataFrame:
+    """Rank by instruction-following difficulty; the same for each seed."""
+    ranking = rank_by_ifd(scores.scan("row_scores").collect())
+    return _per_seed(arm, lambda _: ranking)
+
+
+def weigh_distance(tokens: Finished, orders: FinishedParts, arm: ArmParams) -> pd.DataFrame:
+    """Rank first what k-center greedy took, beginning with another row for each seed."""
+    pool = _lengths(tokens, "train")
+    return _per_seed(arm, lambda seed: rank_by_distance(pool, orders.parts[str(seed)].scan().collect(), seed))
 
 
 def weigh_select_moe(choice: str) -> Callable[..., pd.DataFrame]:

@@ -42,6 +42,12 @@ def _domains(validation: Finished) -> pl.DataFrame:
     return validation.scan().select(*columns).collect()
 
 
+def labels_of(targets: Finished) -> dict[str, str]:
+    """`<target>/<subtask>` of each target row."""
+    rows = targets.scan().select("example_id", pl.concat_str("subset", "subtask", separator="/").alias("label"))
+    return dict(rows.collect().iter_rows())
+
+
 def tokenize_targets(targets: Finished, base_model: Finished, params: TokenizeParams, machine: Machine) -> Finished:
     """Render the targets with the tokenizer of the model that takes the gradients."""
     return tokenize_splits({"validation": targets}, base_model, params, machine)

@@ -6,6 +6,7 @@ own model and enters its fingerprint; `Machine` says only where and how fast, an
 
 from winnow.params.assistant import AssistantParams
 from winnow.params.base import Engine, Machine, Params, Precision, Share, Sharing
+from winnow.params.baselines import BaselinesParams, Bm25Params
 from winnow.params.data import (
     ColumnMap,
     FabricatedModel,
@@ -38,6 +39,8 @@ __all__ = [
     "AdamFeatureParams",
     "ArmParams",
     "AssistantParams",
+    "BaselinesParams",
+    "Bm25Params",
     "BudgetParams",
     "ClustersParams",
     "ColumnMap",

@@ -10,13 +10,12 @@ import polars as pl
 from winnow.report.canvas import blank, colors, drawn, styled
 from winnow.report.excerpts import both_ends, with_text
 from winnow.report.heatmap import shortened
+from winnow.report.spread import bins, draw_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SUBSETS = 30
-BINS = 60
-MIDDLE = (0.005, 0.995)
 BAND = (0.1, 0.9)
 SMOOTH_SHARE = 0.02
 LAYER = "layer_"
@@ -27,13 +26,13 @@ def draw_quality(quality: pl.DataFrame) -> "Figure":
     """How quality is spread in each subset, the best median on top; the middle 99 % of each is in the picture."""
     order = _largest_subsets(quality)
     values = {name: quality.filter(pl.col("subset") == name)["quality"].to_numpy() for name in order}
-    edges = _edges(list(values.values()))
+    edges = bins(list(values.values()))
     short = shortened(order)
     with styled(short.values()) as text:
         figure = blank(9, 1.6 + 0.36 * len(order))
         axes = figure.subplots()
         for place, name in enumerate(order):
-            _draw_spread(axes, values[name], edges, len(order) - 1 - place)
+            draw_spread(axes, values[name], edges, len(order) - 1 - place)
         labels = [f"{text[short[name]]} ({len(values[name]):,})" for name in reversed(order)]
         axes.set_yticks(np.arange(len(order)) + 0.3, labels)
         axes.set(xlabel="quality (share of routing on real experts)", xlim=(edges[0], edges[-1]))
@@ -42,25 +41,6 @@ def draw_quality(quality: pl.DataFrame) -> "Figure":
         )
         axes.grid(visible=False, axis="y")
         return drawn(figure)
-
-
-def _draw_spread(axes: Any, values: np.ndarray, edges: np.ndarray, base: float) -> None:
-    counts, _ = np.histogram(values, edges)
-    heights = 0.85 * counts / max(1, counts.max())
-    axes.stairs(base + heights, edges, baseline=base, fill=True, color=colors(1)[0], alpha=0.55)
-    median = float(np.median(values))
-    axes.plot([median, median], [base, base + 0.85], color="black", linewidth=1.4)
-    right = median < (edges[0] + edges[-1]) / 2
-    axes.annotate(
-        f"{median:.3f}",
-        (median, base + 0.62),
-        xytext=(4 if right else -4, 0),
-        textcoords="offset points",
-        ha="left" if right else "right",
-        va="center",
-        fontsize=8,
-        bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8},
-    )
 
 
 def draw_warmup(history: pd.DataFrame, least: float) -> "Figure":
@@ -164,16 +144,6 @@ def _largest_subsets(quality: pl.DataFrame) -> list[str]:
 def _title(title: str, quality: pl.DataFrame, shown: Sequence[str]) -> str:
     number = quality["subset"].n_unique()
     return title if len(shown) == number else f"{title} (the {len(shown)} largest of {number} subsets)"
-
-
-def _edges(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Bins over the middle of every subset: a few odd rows do not squeeze the others."""
-    low, high = np.quantile(values[0], MIDDLE)
-    for part in values[1:]:
-        first, last = np.quantile(part, MIDDLE)
-        low, high = min(low, first), max(high, last)
-    margin = 0.02 * (high - low) or 0.01
-    return np.linspace(low - margin, high + margin, BINS + 1)
 
 
 def _smooth(values: pd.Series, window: int) -> pd.Series:

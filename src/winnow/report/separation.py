@@ -15,6 +15,9 @@ from winnow.selection.select_moe import require_finite
 
 CLEAN = "clean"
 FEWEST = 2
+Words = tuple[str, str]
+BY_QUALITY = ("have a lower quality than", "have a higher quality than")
+BY_RANK = ("are ranked after", "are ranked before")
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,17 @@ class Area:
     high: float
 
 
-def separation(quality: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+def separation(quality: pl.DataFrame, truth: pl.DataFrame, words: Words = BY_QUALITY) -> pl.DataFrame:
     """Compare the rows of each planted kind with the clean ones: kind, rows, clean_rows, auc, low, high, verdict.
 
-    ``quality`` has example_id and quality, ``truth`` example_id and kind. Rows without a quality are left out.
+    ``quality`` has example_id and quality, ``truth`` example_id and kind. Rows without a quality are left out. ``words``
+    are those of the verdict where planted rows have less of it, and where they have more.
     """
     require_finite(quality)
     known = truth.join(quality, on="example_id", how="left").with_columns(pl.col("quality").cast(pl.Float64))
     values = {str(kind): part["quality"].drop_nulls().to_numpy() for (kind,), part in known.group_by("kind")}
     clean = values.pop(CLEAN, np.empty(0))
-    rows = [_compare(kind, values[kind], clean) for kind in sorted(values)]
+    rows = [_compare(kind, values[kind], clean, words) for kind in sorted(values)]
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
@@ -50,21 +54,21 @@ _SCHEMA = {
 }
 
 
-def _compare(kind: str, planted: np.ndarray, clean: np.ndarray) -> tuple[object, ...]:
+def _compare(kind: str, planted: np.ndarray, clean: np.ndarray, words: Words) -> tuple[object, ...]:
     counts = (kind, len(planted), len(clean))
     if min(len(planted), len(clean)) < FEWEST:
         said = f"cannot be told: {len(planted)} rows {kind} and {len(clean)} clean have a quality, {FEWEST} are needed"
         return (*counts, None, None, None, said)
     found = area(clean, planted)
-    return (*counts, found.value, found.low, found.high, _verdict(kind, found))
+    return (*counts, found.value, found.low, found.high, _verdict(kind, found, words))
 
 
-def _verdict(kind: str, found: Area) -> str:
+def _verdict(kind: str, found: Area, words: Words) -> str:
     interval = f"AUC {found.value:.3f}, {found.low:.3f} to {found.high:.3f}"
     if found.low > 0.5:
-        return f"separates: rows {kind} have a lower quality than clean ones ({interval})"
+        return f"separates: rows {kind} {words[0]} clean ones ({interval})"
     if found.high < 0.5:
-        return f"worse than chance: rows {kind} have a higher quality than clean ones ({interval})"
+        return f"worse than chance: rows {kind} {words[1]} clean ones ({interval})"
     return f"not distinguishable from chance: rows {kind} against clean ones ({interval})"
 
 

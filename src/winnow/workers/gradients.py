@@ -5,7 +5,7 @@ Shards are runs of planned batches and are shared among the processes; equal row
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from peft import PeftModel
 
-from winnow.batching import planned_batches
+from winnow.batching import planned_batches, runs_of
 from winnow.gradients.blocks import Block, find_blocks, left_out
 from winnow.gradients.certificate import certify, rows_that_fit
 from winnow.gradients.collector import Collector, ResponseGradients, RowGradients
@@ -87,7 +87,7 @@ class Rows:
         self.count = len(self.groups)
         self.total_tokens = sum(lengths)
         self.params = params
-        self.runs = list(_runs(planned_batches(lengths, params.batch, params.batch_tokens), params.shard_rows))
+        self.runs = runs_of(planned_batches(lengths, params.batch, params.batch_tokens), params.shard_rows)
 
     def of(self, batch: Sequence[int]) -> list[Any]:
         """The token rows of a batch."""
@@ -134,17 +134,6 @@ def make_feature(kind: str, params: GradientsParams, moments: Path, device: str)
 def shard_name(number: int) -> str:
     """Where a shard lies in its store."""
     return f"shards/{number:05}.safetensors"
-
-
-def _runs(batches: Sequence[list[int]], rows: int) -> Iterator[list[list[int]]]:
-    waiting: list[list[int]] = []
-    for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= rows:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
 
 
 def _collect(

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from winnow.batching import planned_batches
+from winnow.batching import planned_batches, runs_of
 from winnow.moe.convert import widen
 from winnow.moe.files import POOLED
 from winnow.moe.quality import Quality
@@ -37,7 +37,7 @@ def work(worker: Worker) -> dict[str, Any]:
     model = load_model(Finished.open(Path(task["base_model"])), params.dtype, worker.device())
     quality = Quality(model, widen(model, Path(task["gates"])), params.tokens)
     target = Work(worker.job.places["select_moe_score"])
-    runs = _runs(batches, params.score.shard_rows)
+    runs = runs_of(batches, params.score.shard_rows)
     done = 0
     for number, run_of in enumerate(runs):
         done += sum(map(len, run_of))
@@ -58,15 +58,6 @@ def work(worker: Worker) -> dict[str, Any]:
         _seal(target, [groups[place] for place in order], [lengths[place] for place in order], len(runs), start)
     worker.barrier()
     return {}
-
-
-def _runs(batches: Sequence[list[int]], rows: int) -> list[list[list[int]]]:
-    runs: list[list[list[int]]] = [[]]
-    for batch in batches:
-        if sum(map(len, runs[-1])) >= rows:
-            runs.append([])
-        runs[-1].append(batch)
-    return runs
 
 
 def _seal(target: Work, groups: Sequence[list[str]], lengths: Sequence[int], shards: int, start: float) -> None:
