@@ -114,6 +114,34 @@ def test_a_mixture_of_experts_selects_and_is_held_to_what_was_planted(study: Stu
     assert "select_moe/loss/trash_mass/layer_0" in parent.data.metrics
 
 
+def test_baselines_choose_each_in_its_way_and_are_held_to_what_was_planted(study: Study):
+    arms = ["bm25", "embedding_diversity", "ifd", "perplexity_high", "perplexity_low", "perplexity_mid", "rds"]
+    study.kedro("run", "--pipelines", ",".join(["random", *arms]), "--env", "test", "--params", "study.name=baselines")
+    comparison = pd.read_csv(study.data / "08_reporting" / "comparison.csv")
+    assert {"random", *arms} <= set(comparison.arm)
+    (usable,) = {len(pd.read_parquet(file)) for file in study.data.glob("03_primary/row_scores/*/row_scores.parquet")}
+    chosen = {}
+    for arm in arms:
+        mix = pd.read_parquet(study.data / f"03_primary/arms/{arm}/training_mix.parquet")
+        seeds = [frozenset(mix[mix.seed == seed].example_id) for seed in (0, 1)]
+        assert len(seeds[0]) == len(seeds[1]) == usable // 10
+        assert (seeds[0] == seeds[1]) == (arm != "embedding_diversity")
+        chosen[arm] = seeds[0]
+    assert len(set(chosen.values())) == len(arms)
+    assert not chosen["perplexity_low"] & chosen["perplexity_high"]
+    separation = pd.read_csv(study.data / "08_reporting" / "row_scores_separation.csv")
+    assert set(separation.arm) == {"perplexity_low", "perplexity_mid", "ifd"}
+    for figure in ("row_scores", "row_scores_kinds"):
+        assert (study.data / "08_reporting" / "figures" / f"{figure}.png").stat().st_size > 1000
+    client = MlflowClient(study.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("baselines").experiment_id])
+    (parent,) = (run for run in runs if run.data.tags["winnow.kind"] == "study")
+    assert {f"baselines/auc/{arm}/wrong" for arm in ("perplexity_low", "ifd", "rds", "bm25")} <= set(
+        parent.data.metrics
+    )
+    assert "| reused" in study.kedro("plan", "--pipelines", "rds", "--env", "test")
+
+
 def test_the_mix_is_exported_row_by_row(study: Study):
     study.kedro("export", "random", "--to", "llamafactory", "--env", "test")
     (file,) = study.data.glob("08_reporting/export/random-llamafactory/train.jsonl")

@@ -24,6 +24,7 @@ from winnow.registration import parameters
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir())
+BASELINES = ("rds", "bm25", "ifd", "embedding_diversity")
 MAY_READ_HELD_OUT = {"evaluate", "verify"}
 
 
@@ -98,6 +99,7 @@ def test_the_layers_have_an_order_where_arms_are_drawn_as_one_box(context: Kedro
         "select_moe",
         "compare_parallelism",
         "assistant",
+        *BASELINES,
     )
     for name in shown:
         pipeline = register_pipelines()[name]
@@ -330,6 +332,23 @@ def test_ones_own_selector_and_data_leave_out_what_is_made_for_the_demo(monkeypa
     names = {node.name for node in own["select_moe"].nodes}
     assert "selector_base_model" in names
     assert not {"fabricate_selector", "separate"} & names
+
+
+def test_baselines_need_no_warm_up_and_on_ones_own_data_no_planted_truth(monkeypatch: pytest.MonkeyPatch):
+    registered = registered_with(monkeypatch, ingest={"folder": "mine"}, warmup=with_own_base("less"))
+    shown = {"rds": {"show_row_scores", "show_rds_scores"}, "bm25": {"show_bm25_scores"}, "ifd": {"show_row_scores"}}
+    for arm in (*BASELINES, "perplexity_mid"):
+        names = {node.name for node in registered[arm].nodes}
+        assert shown.get(arm, {"show_row_scores"}) <= names
+        assert not {"less_warmup", "proxy_warmup", "train_gradients"} & names
+        assert not [name for name in names if name.startswith("separate")]
+    nodes = {node.name: node for node in registered["rds"].nodes}
+    assert "base_model" in nodes["tokenize_targets_for_base"].inputs, "not the tokenizer of the gradients' own model"
+
+
+def with_own_base(name: str) -> dict[str, object]:
+    warmups = parameters()["warmup"]
+    return {**warmups, name: {**warmups[name], "base": "other/model"}}
 
 
 def test_without_benchmark_tasks_there_is_nothing_of_them():

@@ -10,7 +10,7 @@ import regex
 
 from winnow.records.shapes import Message
 
-_WITHOUT_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_WITHOUT_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\u30FC\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _RUNS = regex.compile(rf"(?V1)([{_WITHOUT_SPACES}]+)|[[\p{{L}}\p{{M}}\p{{N}}_]--[{_WITHOUT_SPACES}]]+")
 
 

@@ -32,8 +32,8 @@ class Area:
 def separation(quality: pl.DataFrame, truth: pl.DataFrame, words: Words = BY_QUALITY) -> pl.DataFrame:
     """Compare the rows of each planted kind with the clean ones: kind, rows, clean_rows, auc, low, high, verdict.
 
-    ``quality`` has example_id and quality, ``truth`` example_id and kind. Rows without a quality are left out. ``words``
-    are those of the verdict where planted rows have less of it, and where they have more.
+    ``quality`` has example_id and quality, ``truth`` example_id and kind. Rows without a quality are left out.
+    ``words`` are those of the verdict where planted rows have less of it, and where they have more.
     """
     require_finite(quality)
     known = truth.join(quality, on="example_id", how="left").with_columns(pl.col("quality").cast(pl.Float64))
