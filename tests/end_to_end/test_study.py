@@ -136,10 +136,12 @@ def test_baselines_choose_each_in_its_way_and_are_held_to_what_was_planted(study
     client = MlflowClient(study.tracking_uri)
     runs = client.search_runs([client.get_experiment_by_name("baselines").experiment_id])
     (parent,) = (run for run in runs if run.data.tags["winnow.kind"] == "study")
-    assert {f"baselines/auc/{arm}/wrong" for arm in ("perplexity_low", "ifd", "rds", "bm25")} <= set(
-        parent.data.metrics
-    )
-    assert "| reused" in study.kedro("plan", "--pipelines", "rds", "--env", "test")
+    metrics = {f"baselines/auc/{arm}/wrong" for arm in ("perplexity_low", "ifd", "rds", "bm25")}
+    assert metrics <= set(parent.data.metrics)
+    changed = "baselines.bm25.k1=0.9,budget.share=0.2"
+    planned = study.kedro("plan", "--pipelines", "bm25,embedding_diversity", "--env", "test", "--params", changed)
+    assert "parameter `baselines.bm25.k1` changed 1.5 -> 0.9" in planned
+    assert "parameter `budget.share` changed 0.1 -> 0.2" in planned
 
 
 def test_the_mix_is_exported_row_by_row(study: Study):

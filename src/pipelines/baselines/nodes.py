@@ -77,14 +77,14 @@ def score_by_words(
 def order_by_distance(row_scores: Finished, budget: BudgetParams, arm: ArmParams, machine: Machine) -> FinishedParts:
     """k-center greedy over the embeddings, until the budget is full, from another first row for each seed."""
     inputs = {"row_scores": row_scores.fingerprint}
-    settings = {"budget": budget.model_dump(mode="json")}
+    settings = budget.model_dump(mode="json")
     places = {
         str(seed): _place("diverse_order", {**settings, "seed": seed}, inputs, machine) for seed in range(arm.seeds)
     }
     missing = {seed: place for seed, place in places.items() if place.finished() is None}
     if missing:
         require_build(list(missing.values()))
-        task = {"row_scores": str(row_scores.path), **settings}
+        task = {"row_scores": str(row_scores.path), "budget": settings}
         launch_missing("diverse_order", task, missing, machine.one_process())
     return FinishedParts({seed: Finished.open(place.folder) for seed, place in places.items()})
 

@@ -21,7 +21,8 @@ _SECTIONS |= {"ekfac": "influence.ekfac", "influence_matrix": "influence"}
 _SECTIONS |= {f"select_moe_{stage}": "select_moe" for stage in ("converted", "verified", "warmup", "score")}
 # Its parameters are those of several sections, and say of which.
 _SECTIONS |= {"training_cost": ""}
-_SECTIONS |= dict.fromkeys(("row_scores", "rds_scores", "bm25_scores", "diverse_order"), "baselines")
+_SECTIONS |= dict.fromkeys(("row_scores", "rds_scores"), "baselines")
+_SECTIONS |= {"bm25_scores": "baselines.bm25", "diverse_order": "budget"}
 _MOST_REASONS = 4
 
 
