@@ -1,7 +1,6 @@
 """Scores without any training: likelihood under the base model, nearness to targets, words in common, distances."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -136,9 +135,8 @@ def _separated(rankings: Mapping[str, pd.DataFrame], kinds: pl.DataFrame) -> tup
 
 
 def _by_likelihood(table: pl.DataFrame) -> dict[str, pd.DataFrame]:
-    by_perplexity = {f"perplexity_{which}": partial(rank_by_perplexity, which=which) for which in ("low", "mid")}
-    ways: dict[str, Any] = {**by_perplexity, "ifd": rank_by_ifd}
-    return {arm: rank(table) for arm, rank in ways.items()}
+    rankings = {f"perplexity_{which}": rank_by_perplexity(table, which) for which in ("low", "mid")}
+    return {**rankings, "ifd": rank_by_ifd(table)}
 
 
 def _place(stage: str, settings: Any, inputs: Mapping[str, str], machine: Machine) -> Place:

@@ -35,6 +35,8 @@ def draw_row_scores(scores: pl.DataFrame, group: str) -> "Figure":
         for axes, (title, value) in zip(figure.subplots(1, 2), measures.items(), strict=True):
             part = scores.select(group, value=value.cast(pl.Float64)).filter(pl.col("value").is_finite())
             _draw_measure(axes, title, part, group, groups, labels)
+        if (number := scores[group].n_unique()) > len(groups):
+            figure.suptitle(f"the {len(groups)} largest of {number}", fontsize="medium")
         return drawn(figure)
 
 
