@@ -44,7 +44,7 @@ def ingested(machine: Machine) -> None:
 
 def evaluated(machine: Machine) -> None:
     params = EvaluateParams(tasks=["gsm8k"], data={"gsm8k": MINE}, include_path=MINE / "tasks")
-    assert gather_tasks(params, machine).summary["rows"]["gsm8k"]["test"]
+    assert gather_tasks(params, IngestParams(), machine).summary["rows"]["gsm8k"]["test"]
 
 
 def targeted(machine: Machine) -> None:
