@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from winnow.training.data import IGNORED
 from winnow.training.engines import require_engine, settle, whole_weights
@@ -81,6 +82,10 @@ class OrderedTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Weights as safetensors, whole, whatever shares them; and nothing else."""
+        if _internal_call and not isinstance(self.model, PreTrainedModel | PeftModel):
+            # A module of our own writes what is its result; to be gone on from, it needs the parameters by their names.
+            super().save_model(output_dir, _internal_call)
+            return
         weights = whole_weights(self.model, self.plan.machine, keep=self.args.should_save)
         if self.args.should_save:
             Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
