@@ -1,6 +1,7 @@
 """The grid of a sweep: how it is typed, what may be in it, and which combinations it makes."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -91,13 +92,24 @@ def test_what_the_arm_has_a_value_of_its_own_for_is_not_swept_past_it(key: str, 
         check_effect([key], "less", own)
 
 
+def is_refused(check: Callable[..., None], *arguments: object) -> bool:
+    try:
+        check(*arguments)
+    except BadSetting:
+        return True
+    return False
+
+
 def test_what_the_arm_says_nothing_of_may_be_swept():
-    check_effect(["finetune.lora.rank", "finetune.lr", "arms.less.finetune.batch"], "less", {"lora": {"alpha": 1}})
-    check_effect(["finetune.l"], "less", {"lr": 1})
+    own = {"lora": {"alpha": 1}}
+    assert not is_refused(check_effect, ["finetune.lora.rank", "finetune.lr", "arms.less.finetune.batch"], "less", own)
+    assert is_refused(check_effect, ["finetune.lora.alpha"], "less", own)
+    assert not is_refused(check_effect, ["finetune.l"], "less", {"lr": 1})
 
 
-def test_models_may_be_swept_by_accuracy():
-    check_grid(typed("model.base=a,b"), "accuracy", ARMS)
+def test_models_may_be_swept_by_accuracy_and_not_by_loss():
+    assert not is_refused(check_grid, typed("model.base=a,b"), "accuracy", ARMS)
+    assert is_refused(check_grid, typed("model.base=a,b"), "loss", ARMS)
 
 
 def test_a_section_and_a_part_of_it_are_not_swept_together():

@@ -46,8 +46,9 @@ def _begin(plan: Plan) -> None:
     if note.exists() and note.read_text() != layout and not (plan.folder / HISTORY).exists():
         for found in plan.folder.glob("checkpoint-*"):
             shutil.rmtree(found)
-        for found in [*plan.folder.glob("recorded-*"), *plan.folder.glob("validation-*"), plan.folder / CLOCK]:
-            found.unlink(missing_ok=True)
+        parts = ("recorded-*", "validation-*", "samples-*", CLOCK)
+        for found in [file for pattern in parts for file in plan.folder.glob(pattern)]:
+            found.unlink()
     if not (plan.folder / HISTORY).exists():
         note.write_text(layout)
 
