@@ -15,7 +15,7 @@ export TORCH_EXTENSIONS_DIR ?= $(HOME)/.cache/winnow/torch_extensions
 # Compiled modules are kept: without them every start costs seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo study test lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install ## run the study on generated data; then look at it in MLflow and Kedro-Viz
 	$(BIN)/kedro run
+
+study: install ## run every way of choosing, ten seeds each: hours; an interrupted one goes on
+	$(BIN)/kedro run --config recipes/study.yml
 
 test: install ## run every test
 	$(BIN)/pytest

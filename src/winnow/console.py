@@ -165,7 +165,7 @@ def arms_table(rows: Any) -> Table:
 
 def verdicts(rows: Any) -> list[str]:
     """A sentence for each arm that has a control."""
-    return [f"  {row['arm']}: {row['versus_control']}" for _, row in rows.iterrows() if row["versus_control"]]
+    return [f"  {row['arm']}: {row['verdict']}" for _, row in rows.iterrows() if row["verdict"]]
 
 
 def _bar(console: Console) -> Progress:

@@ -25,7 +25,7 @@ def comparison(domains: tuple[str, ...] = DOMAINS) -> pd.DataFrame:
             "accuracy_ci": [0.0213, 0.02],
             "seconds": [41.2, 80.0],
             "peak_memory_gb": [0.64, 0.6],
-            "versus_control": ["better than random by 6.1 ± 2.4 points", ""],
+            "verdict": ["better than random by 6.1 ± 2.4 points", ""],
         }
     )
     own = {f"{name}/{domain}": value for domain in domains for name, value in (("accuracy", 0.5), ("accuracy_ci", 0.1))}

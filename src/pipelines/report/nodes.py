@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pipelines.arms import ArmSpec
 from pipelines.finetune.nodes import merge_finetune
 from winnow.params import ArmParams, BudgetParams, FinetuneParams, StudyParams
-from winnow.report.comparison import Result, compare, summarise
+from winnow.report.comparison import Result, compare, newest_study, summarise, told_by_arm
 from winnow.report.course import course_metrics, course_of, draw_course, read_losses, read_samples, shown_samples
 from winnow.report.figures import accuracy_chart, draw_accuracy, draw_cost, draw_losses
 from winnow.report.gains import (
@@ -72,6 +72,11 @@ def compare_arms(arms: tuple[ArmSpec, ...]) -> Callable[..., pd.DataFrame]:
     return compare_study
 
 
+def tell_verdicts(comparison: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the newest comparison says of each arm, for the tracker."""
+    return told_by_arm(newest_study(comparison))
+
+
 def tell_course(model: FinishedParts) -> tuple[dict[str, float], pd.DataFrame, Figure]:
     """What was seen while an arm's models were trained: figures, answers, and a picture."""
     folders = {seed: part.path for seed, part in model.parts.items()}
@@ -115,8 +120,7 @@ def compare_gains(
 
 def draw_study(comparison: pd.DataFrame) -> tuple[Figure, go.Figure, Figure, pd.DataFrame]:
     """Accuracy per arm and domain, for files and for the browser; cost; and the newest study's rows as a table."""
-    newest = comparison[comparison["settings"] == comparison["settings"].iloc[-1]]
-    newest = newest.sort_values("accuracy", ascending=False, ignore_index=True).dropna(axis=1, how="all")
+    newest = newest_study(comparison).dropna(axis=1, how="all")
     return draw_accuracy(newest), accuracy_chart(newest), draw_cost(newest), newest
 
 

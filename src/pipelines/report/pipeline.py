@@ -43,7 +43,8 @@ def create_pipeline(arms: tuple[ArmSpec, ...], rounds_by: str) -> Pipeline:
     drawn = ["accuracy_figure", "accuracy_chart", "cost_figure", "comparison_table"]
     draw = Node(nodes.draw_study, "comparison", drawn, name="draw_study")
     curves = [Node(nodes.draw_curves(trained), models, "loss_figure", name="draw_loss_curves")] if trained else []
-    return pipeline([compare, draw, *curves, *_gains(arms, rounds_by)], tags=["report"])
+    tell = Node(nodes.tell_verdicts, "comparison", "verdicts", name="tell_verdicts")
+    return pipeline([compare, draw, tell, *curves, *_gains(arms, rounds_by)], tags=["report"])
 
 
 def _gains(arms: tuple[ArmSpec, ...], rounds_by: str) -> list[Node]:

@@ -25,6 +25,11 @@ class Machine(Params):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int = Field(default=1, ge=1)
     threads: int | None = Field(default=None, ge=1, description="threads per process; None: all cores shared evenly")
+    side_by_side: int = Field(
+        default=1,
+        ge=1,
+        description="fine-tunings at once, a process each, and a CUDA device each where there are some",
+    )
     engine: Engine = Field(default="ddp", description="of trainings: what each process holds of model and optimizer")
     accelerate_config: Path | None = Field(
         default=None, description="file for `accelerate launch`; None: that of the engine, in conf/multi_gpu"

@@ -1,14 +1,18 @@
 """One row per arm: accuracy with its interval, loss, cost, and the verdict against the arm's control."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from winnow.report.statistics import difference, estimate, verdict
+from winnow.report.statistics import estimate
+from winnow.report.verdict import Verdict, verdicts
 from winnow.stages import FinishedParts
+
+VERDICT = ("effect", "effect_ci", "p_value", "p_holm", "seeds_needed")
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,19 @@ def compare(results: Mapping[str, Result], study: str, settings: str) -> pd.Data
     rows_of = {name: answers(result.evaluation) for name, result in results.items()}
     assert len({frozenset(rows["example_id"]) for rows in rows_of.values()}) == 1, "arms were asked different questions"
     matrices = {name: matrix(rows) for name, rows in rows_of.items()}
-    rows = [_row(result, results, matrices, study, settings) for result in results.values()]
+    told = verdicts({name: _controls(result, results) for name, result in results.items()}, matrices)
+    rows = [_row(result, told[name], study, settings) for name, result in results.items()]
     return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
 
 
-def _row(
-    result: Result, results: Mapping[str, Result], matrices: Mapping[str, np.ndarray], study: str, settings: str
-) -> dict[str, Any]:
+def _controls(result: Result, results: Mapping[str, Result]) -> list[str]:
+    """Those of the arm's controls that ran, too."""
+    return [name for name in result.controls if name in results and name != result.name]
+
+
+def _row(result: Result, told: Sequence[Verdict], study: str, settings: str) -> dict[str, Any]:
     metrics = summarise(result.evaluation, result.model)
     short = {name.removeprefix("evaluate/").removeprefix("cost/"): value for name, value in metrics.items()}
-    controls = [name for name in result.controls if name in results and name != result.name]
-    gaps = {name: difference(matrices[result.name], matrices[name]) for name in controls}
     return {
         "study": study,
         "settings": settings,
@@ -81,7 +87,32 @@ def _row(
         "control": ",".join(result.controls),
         "seeds": len(result.evaluation.parts),
         **short,
-        "versus_control": "; ".join(verdict(gap, name) for name, gap in gaps.items()),
-        "p_value": min((gap.p_value for gap in gaps.values()), default=float("nan")),
+        **_against_strongest(told),
+        "verdict": "; ".join(verdict.sentence for verdict in told),
         "fingerprint": result.evaluation.fingerprint,
     }
+
+
+def _against_strongest(told: Sequence[Verdict]) -> dict[str, float]:
+    """The numbers of the verdict that counts; of an arm without a control there are none."""
+    numbers = dict.fromkeys(VERDICT, float("nan"))
+    if told:
+        strongest = told[0]
+        values = (strongest.gap.mean, strongest.gap.half_width, strongest.gap.p_value)
+        numbers = dict(zip(VERDICT, (*values, strongest.p_holm, strongest.seeds_needed), strict=True))
+    return numbers
+
+
+def told_by_arm(comparison: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the tracker is told of each arm that has a control: numbers, and the sentence as a tag."""
+    found = {}
+    for row in comparison[comparison["verdict"] != ""].to_dict("records"):
+        numbers = {f"verdict/{name}": row[name] for name in VERDICT if math.isfinite(row[name])}
+        found[str(row["arm"])] = {"metrics": numbers, "tags": {"winnow.verdict": row["verdict"]}}
+    return found
+
+
+def newest_study(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The rows that share the settings of the last one, best first."""
+    newest = comparison[comparison["settings"] == comparison["settings"].iloc[-1]]
+    return newest.sort_values("accuracy", ascending=False, ignore_index=True)

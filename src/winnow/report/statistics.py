@@ -46,44 +46,45 @@ def difference_from_fixed(first: np.ndarray, fixed: np.ndarray) -> Estimate:
     return _student(by_row, [first])
 
 
-def verdict(gap: Estimate, control: str) -> str:
-    """The plain sentence."""
-    signed = f"{100 * gap.mean:+.1f}"
-    if math.isnan(gap.p_value):
-        return f"cannot be told from one seed whether it differs from {control} ({signed} points)"
-    if gap.p_value >= 1 - LEVEL:
-        return f"not distinguishable from {control} ({signed} ± {100 * gap.half_width:.1f} points)"
-    points = f"{abs(100 * gap.mean):.1f} ± {100 * gap.half_width:.1f} points"
-    return f"{'better' if gap.mean > 0 else 'worse'} than {control} by {points}"
+@dataclass(frozen=True)
+class Spread:
+    """What makes a mean of answers uncertain."""
+
+    one_seed: tuple[float, ...]  # the variance of one seed of each arm
+    seeds: tuple[int, ...]
+    rows: float  # the variance of the mean over rows, whatever the seeds
+    row_count: int
+
+    def at(self, seeds: Sequence[int]) -> tuple[float, float]:
+        """Standard error of the mean with so many seeds of each arm, and Satterthwaite's degrees of freedom."""
+        variances = [(of_one / count, count - 1) for of_one, count in zip(self.one_seed, seeds, strict=True)]
+        variances.append((self.rows, self.row_count - 1))
+        total = sum(variance for variance, _ in variances)
+        if total == 0:
+            return 0.0, math.inf
+        return total**0.5, total**2 / sum(variance**2 / degrees for variance, degrees in variances if degrees)
+
+
+def spread(by_row: np.ndarray, parts: Sequence[np.ndarray]) -> Spread:
+    """Of the mean of ``by_row``, which was made from the seeds of ``parts``; one seed tells nothing of its variance."""
+    one_seed = tuple(float(part.mean(axis=1).var(ddof=1)) if len(part) > 1 else 0.0 for part in parts)
+    rows = len(by_row)
+    noise = sum(_noise(part) for part in parts)
+    of_rows = max(0.0, float(by_row.var(ddof=1)) - noise) / rows if rows > 1 else 0.0
+    return Spread(one_seed, tuple(len(part) for part in parts), of_rows, rows)
 
 
 def _student(by_row: np.ndarray, parts: Sequence[np.ndarray]) -> Estimate:
     """Interval of the mean of ``by_row``, which was made from the seeds of ``parts``."""
     from scipy import special
 
-    mean = float(by_row.mean())
-    variances = [_seed_variance(part) for part in parts]
-    variances.append(_row_variance(by_row, sum(_noise(part) for part in parts)))
-    total = sum(variance for variance, _ in variances)
-    if total == 0:
+    mean, found = float(by_row.mean()), spread(by_row, parts)
+    error, freedom = found.at(found.seeds)
+    if error == 0:
         is_right_or_wrong = all(np.isin(part, (0, 1)).all() for part in parts)
         return _exact(mean, len(by_row)) if is_right_or_wrong else Estimate(mean, 0.0, float(mean == 0))
-    freedom = total**2 / sum(variance**2 / degrees for variance, degrees in variances if degrees)
-    error = total**0.5
     half_width = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * error
     return Estimate(mean, half_width, float(2 * special.stdtr(freedom, -abs(mean) / error)))
-
-
-def _seed_variance(correct: np.ndarray) -> tuple[float, int]:
-    """Variance of the mean over seeds, and its degrees of freedom; one seed tells nothing of it."""
-    seeds = len(correct)
-    return (float(correct.mean(axis=1).var(ddof=1)) / seeds, seeds - 1) if seeds > 1 else (0.0, 0)
-
-
-def _row_variance(by_row: np.ndarray, noise: float) -> tuple[float, int]:
-    """Variance of the mean over rows, without the ``noise`` of each row's own value."""
-    rows = len(by_row)
-    return (max(0.0, float(by_row.var(ddof=1)) - noise) / rows, rows - 1) if rows > 1 else (0.0, 0)
 
 
 def _noise(correct: np.ndarray) -> float:

@@ -1,8 +1,8 @@
 """Kedro hooks that log a run: parameters of all stages, live and final metrics of each arm, figures, lineage.
 
-What is logged of a dataset is said in the catalog, `metadata: {mlflow: {as: params | metrics | curves | artifact}}`:
-`metrics` is a JSON object of numbers, `params` one with `params` and `tags`, `curves` a table with a column `step`,
-`artifact` a file or a folder.
+What is logged of a dataset is said in the catalog, `metadata: {mlflow: {as: KIND}}`. `metrics` is a JSON object of
+numbers, `params` one with `params` and `tags`, `by_arm` one of arms with `metrics` and `tags`, `curves` a table with a
+column `step`, `artifact` a file or a folder.
 """
 
 import atexit
@@ -47,6 +47,7 @@ class TrackingHooks:
         self.parent = ""
         self.tags: dict[str, str] = {}
         self.children: dict[str, str] = {}
+        self.arms: dict[str, str] = {}
         self.open_nodes: Counter[str] = Counter()
         self.arm = ""
         self.live: list[Point] = []
@@ -90,7 +91,7 @@ class TrackingHooks:
         if self.arm not in self.children:
             kind = next((kind for kind in KINDS if self.arm.startswith(f"{kind}_")), "arm")
             tags = {"winnow.kind": kind, f"winnow.{kind}": self.arm, "mlflow.parentRunId": self.parent}
-            self.children[self.arm] = self.store.start(self.arm, {**self.tags, **tags})
+            self.arms[self.arm] = self.children[self.arm] = self.store.start(self.arm, {**self.tags, **tags})
         handles = {name: value for name, value in inputs.items() if isinstance(value, Finished | FinishedParts)}
         if handles:
             fingerprints = {name: handle.fingerprint for name, handle in handles.items()}
@@ -117,7 +118,12 @@ class TrackingHooks:
                 self.store.params(run, data["params"])
                 self.store.tags(run, data["tags"])
             case "metrics":
-                self.store.metrics(run, [Point(name, value) for name, value in data.items()])
+                self._log_numbers(run, data)
+            case "by_arm":
+                # Their runs may have ended: all arms are needed to say something of one.
+                for arm in self.arms.keys() & data.keys():
+                    self._log_numbers(self.arms[arm], data[arm]["metrics"])
+                    self.store.tags(self.arms[arm], data[arm]["tags"])
             case "curves":
                 self.store.metrics(run, curve_points(data))
             case "artifact":
@@ -150,7 +156,12 @@ class TrackingHooks:
             # The run is over, well or not: its own outcome must reach the user.
             _log.warning("The tracking store did not take the end of the run", exc_info=True)
         self.store, self.children, self.arm, self.live = None, {}, "", []
+        self.arms.clear()
         self.streamed.clear()
+
+    def _log_numbers(self, run: str, numbers: Mapping[str, float]) -> None:
+        assert self.store is not None
+        self.store.metrics(run, [Point(name, value) for name, value in numbers.items()])
 
     def _end_complete_arms(self) -> None:
         """An arm whose last node has run, and saved, is finished, whatever becomes of the others."""

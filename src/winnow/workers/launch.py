@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -41,8 +41,11 @@ GRACE_SECONDS = 30.0
 LAST_LINES = 20
 # The others share rows among processes, each with a whole model.
 TRAINS = ("finetune", "warmup", "training_cost")
+# Models by themselves, of one mix and seed each: several may be trained at once.
+SIDE_BY_SIDE = ("finetune",)
 # Threads that wait for each other in busy loops make two jobs on one machine many times slower than one.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+Order = tuple[str, Mapping[str, Any], Mapping[str, Place], Machine]
 
 
 def built(stage: str, task: Mapping[str, Any], place: Place, machine: Machine) -> Finished:
@@ -61,24 +64,77 @@ def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Pl
         # Another run may have finished some of them while this one waited for their locks.
         open_places = {name: place for name, place in missing.items() if place.finished() is None}
         if open_places:
-            launch(stage, task, open_places, machine)
+            _launch_all(_shared_out(stage, task, open_places, machine))
 
 
 def launch(stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine) -> dict[str, Any]:
     """Run `winnow.workers.<stage>` on ``task`` and return what it answered."""
-    folder = Path(tempfile.mkdtemp(prefix=f"winnow-{stage}-"))
-    machine = machine if stage in TRAINS else machine.model_copy(update={"engine": "ddp", "accelerate_config": None})
-    job = Job(stage, dict(task), dict(places), machine, os.getpid(), folder)
-    job_file = job.write()
-    process = _fork(job_file) if _may_fork(machine) else _spawn(job, job_file)
-    try:
-        exit_code = _follow(job, process)
-    except BaseException:
-        process.stop()
-        raise
-    answer = _answer(job, process, exit_code)
-    shutil.rmtree(folder, ignore_errors=True)
+    (answer,) = _launch_all([(stage, task, places, machine)])
     return answer
+
+
+def _shared_out(stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine) -> list[Order]:
+    """An order for each of the workers side by side: its results, and its part of the machine.
+
+    Its threads do not depend on how many results are missing: their number decides the last bits.
+    """
+    if stage not in SIDE_BY_SIDE or not _is_alone(machine):
+        return [(stage, task, places, machine)]
+    count = machine.side_by_side
+    own = machine.model_copy(update={"threads": machine.threads or max(1, threads_per_process(machine) // count)})
+    names = list(places)
+    shares = [names[first::count] for first in range(min(count, len(names)))]
+    return [(stage, task, {name: places[name] for name in share}, own) for share in shares]
+
+
+def _launch_all(orders: Sequence[Order]) -> list[dict[str, Any]]:
+    """Run workers beside each other and return what they answered; where one fails, the others are stopped."""
+    answers: dict[int, dict[str, Any]] = {}
+    with ExitStack() as running:
+        started = []
+        for number, order in enumerate(orders):
+            one = _Started(*order, device=number if len(orders) > 1 else None)
+            running.callback(one.process.stop)
+            started.append(one)
+        while len(answers) < len(started):
+            for number, one in enumerate(started):
+                if number not in answers and (exit_code := one.follow()) is not None:
+                    answers[number] = _answer(one.job, one.process, exit_code)
+            time.sleep(POLL_SECONDS)
+        running.pop_all()
+    for one in started:
+        shutil.rmtree(one.job.folder, ignore_errors=True)
+    return [answers[number] for number in range(len(started))]
+
+
+class _Started:
+    """A worker at its job."""
+
+    def __init__(
+        self, stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine, device: int | None
+    ) -> None:
+        folder = Path(tempfile.mkdtemp(prefix=f"winnow-{stage}-"))
+        own = machine if stage in TRAINS else machine.model_copy(update={"engine": "ddp", "accelerate_config": None})
+        self.job = Job(stage, dict(task), dict(places), own, os.getpid(), folder)
+        self.position = 0
+        job_file = self.job.write()
+        environment = dict(os.environ) if device is None else {**os.environ, **_one_device(device)}
+        forks = _may_fork(own)
+        self.process = _fork(job_file, environment) if forks else _spawn(self.job, job_file, environment)
+
+    def follow(self) -> int | None:
+        """Publish what is new; the exit code, once it has ended."""
+        exit_code = self.process.poll()
+        self.position = _publish_new(self.job, self.position)
+        return exit_code
+
+
+def _one_device(number: int) -> dict[str, str]:
+    """Let workers beside each other have a CUDA device each, in turn; this process asks no driver."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    devices = given.split(",") if given else [str(device) for device in range(count)]
+    return {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} if devices else {}
 
 
 class _Process:
@@ -115,10 +171,10 @@ def _is_alone(machine: Machine) -> bool:
     return machine.processes == 1 and machine.engine == "ddp"
 
 
-def _fork(job_file: Path) -> _Process:
+def _fork(job_file: Path, environment: Mapping[str, str]) -> _Process:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["winnow.workers.preloaded"])
-    process = context.Process(target=_forked, args=(str(job_file), dict(os.environ)))
+    process = context.Process(target=_forked, args=(str(job_file), dict(environment)))
     with _unknown_main(), _patient():
         process.start()
     assert process.pid is not None
@@ -166,11 +222,11 @@ def _forked(job_file: str, environment: dict[str, str]) -> None:
     sys.exit(perform(module.work, path))
 
 
-def _spawn(job: Job, job_file: Path) -> _Process:
+def _spawn(job: Job, job_file: Path, given: Mapping[str, str]) -> _Process:
     module = ["-m", f"winnow.workers.{job.stage}", str(job_file)]
     command = [sys.executable, *module]
     # ACCELERATE_USE_CPU makes accelerate start one process, or plain DDP in place of DeepSpeed, without a word.
-    environment = {**PATIENT, **{name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}}
+    environment = {**PATIENT, **{name: value for name, value in given.items() if name != "ACCELERATE_USE_CPU"}}
     if not _is_alone(job.machine):
         command = [sys.executable, "-m", "accelerate.commands.launch", *launch_options(job.machine), *module]
         environment |= deepspeed_environment(job.machine)
@@ -179,17 +235,6 @@ def _spawn(job: Job, job_file: Path) -> _Process:
     with (job.folder / LOG).open("ab") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     return _Process(" ".join(command), child.pid, child.poll)
-
-
-def _follow(job: Job, process: _Process) -> int:
-    """Publish progress as it comes, until the worker ends."""
-    position = 0
-    while True:
-        exit_code = process.poll()
-        position = _publish_new(job, position)
-        if exit_code is not None:
-            return exit_code
-        time.sleep(POLL_SECONDS)
 
 
 def _publish_new(job: Job, position: int) -> int:

@@ -50,22 +50,22 @@ def test_one_row_per_arm_best_first(study: dict[str, Result]):
     table = compare(study, "demo", "abc")
     assert list(table.arm) == ["clean", "random"]
     assert list(table.seeds) == [5, 10]
-    assert table.versus_control[0].startswith("better than random by")
-    assert table.versus_control[1] == ""
+    assert table.verdict[0].startswith("better than random by")
+    assert table.verdict[1] == ""
     assert {"study", "settings", "accuracy_ci", "accuracy/math", "accuracy_ci/code", "loss/math", "fingerprint"} <= {
         *table.columns
     }
 
 
 def test_an_arm_whose_control_did_not_run_has_no_verdict(study: dict[str, Result]):
-    assert compare({"clean": study["clean"]}, "demo", "abc").versus_control[0] == ""
+    assert compare({"clean": study["clean"]}, "demo", "abc").verdict[0] == ""
 
 
 def test_the_order_of_rows_in_the_files_does_not_matter(tmp_path: Path):
     correct = np.random.default_rng(1).random((3, 60)) < 0.5
     first, second = (evaluation(tmp_path / str(number), correct, shuffle=number) for number in (1, 100))
     table = compare({"random": result("random", first), "twin": result("twin", second)}, "demo", "abc")
-    assert table.set_index("arm").versus_control["twin"].startswith("not distinguishable from random (+0.0")
+    assert table.set_index("arm").verdict["twin"].startswith("not distinguishable from random at this budget (+0.0")
 
 
 def test_a_domain_counts_its_own_rows_only(tmp_path: Path):
