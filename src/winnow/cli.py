@@ -11,6 +11,7 @@ from winnow.commands.export import export, merge_files
 from winnow.commands.fetch import fetch
 from winnow.commands.gradients import export_gradients, import_gradients
 from winnow.commands.identity import identity
+from winnow.commands.inspect import inspect
 from winnow.commands.merge import merge
 from winnow.commands.recipes import recipes
 from winnow.commands.run import choosing_options, run_options
@@ -98,6 +99,7 @@ cli.add_command(click.Command("run", params=run_options(), callback=_run, help=R
 cli.add_command(recipes)
 cli.add_command(fetch)
 cli.add_command(identity)
+cli.add_command(inspect)
 cli.add_command(chat)
 cli.add_command(merge)
 cli.add_command(merge_files)

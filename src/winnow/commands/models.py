@@ -95,10 +95,11 @@ def _recorded(name: str, trained: Finished, folder: Path, base: str | None) -> N
     """A training's record names by fingerprint what it was trained on."""
     data_root = trained.path.parents[2]
     tokens = data_root / "02_intermediate" / "tokens" / trained.inputs.get("tokens", "-")
-    return Named(name, _outside(base) if base else _base_of(trained, data_root), folder, _template_of(tokens))
+    return Named(name, _outside(base) if base else base_of(trained, data_root), folder, _template_of(tokens))
 
 
-def _base_of(trained: Finished, data_root: Path) -> Finished:
+def base_of(trained: Finished, data_root: Path) -> Finished:
+    """The base model that a training, or tokens, name among their inputs."""
     wanted = trained.inputs["base_model"]
     if record := next(data_root.glob(f"06_models/*/{wanted}/{RECORD}"), None):
         return Finished.open(record.parent)

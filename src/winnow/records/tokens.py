@@ -56,7 +56,18 @@ class TokenTable:
     @classmethod
     def open(cls, folder: Path, split: str) -> "TokenTable":
         """Map the shards of ``split`` in a finished tokens directory."""
-        files = [pa.ipc.open_file(pa.memory_map(str(shard))) for shard in sorted(folder.glob(f"{split}-*.arrow"))]
+        return cls._of_files(sorted(folder.glob(f"{split}-*.arrow")))
+
+    @classmethod
+    def open_around(cls, folder: Path, example_id: str) -> "TokenTable":
+        """Map the one shard that holds this example; no table of all ids is made."""
+        lengths = pl.scan_parquet(folder / "parts" / "lengths-*.parquet", include_file_paths="part")
+        own = lengths.filter(pl.col("example_id") == example_id).select("part").collect()["part"]
+        return cls._of_files([folder / f"{Path(part).stem.removeprefix('lengths-')}.arrow" for part in own])
+
+    @classmethod
+    def _of_files(cls, shards: Sequence[Path]) -> "TokenTable":
+        files = [pa.ipc.open_file(pa.memory_map(str(shard))) for shard in shards]
         return cls([file.get_batch(number) for file in files for number in range(file.num_record_batches)])
 
     def __len__(self) -> int:

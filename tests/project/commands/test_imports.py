@@ -22,6 +22,7 @@ main()
     [
         (["--help"], [*HEAVY, "pandas"]),
         (["recipes"], [*HEAVY, "pandas"]),
+        (["inspect", "--help"], [*HEAVY, "pandas"]),
         # The typed signatures of nodes name DataFrames.
         (["registry", "list"], HEAVY),
     ],
