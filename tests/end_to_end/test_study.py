@@ -138,6 +138,13 @@ def test_baselines_choose_each_in_its_way_and_are_held_to_what_was_planted(study
     (parent,) = (run for run in runs if run.data.tags["winnow.kind"] == "study")
     metrics = {f"baselines/auc/{arm}/wrong" for arm in ("perplexity_low", "ifd", "rds", "bm25")}
     assert metrics <= set(parent.data.metrics)
+    verdicts = {run.info.run_name: run.data for run in runs if "winnow.verdict" in run.data.tags}
+    assert set(verdicts) == set(arms)
+    for arm, told in verdicts.items():
+        assert "random" in told.tags["winnow.verdict"]
+        assert told.metrics["verdict/p_value"] <= told.metrics["verdict/p_holm"]
+        gap = told.metrics["evaluate/accuracy"] - comparison.set_index("arm").accuracy["random"]
+        assert told.metrics["verdict/effect"] == pytest.approx(gap), arm
     changed = "baselines.bm25.k1=0.9,budget.share=0.2"
     planned = study.kedro("plan", "--pipelines", "bm25,embedding_diversity", "--env", "test", "--params", changed)
     assert "parameter `baselines.bm25.k1` changed 1.5 -> 0.9" in planned
