@@ -44,6 +44,7 @@ def read_config(context: click.Context, parameter: click.Parameter, value: str |
 def merge_params(context: click.Context, parameter: click.Parameter, value: Any) -> dict[str, Any]:
     """`--params a.b=1,c=2,3` over the recipe's `params`; unknown names are refused."""
     from omegaconf import OmegaConf
+    from yaml import YAMLError
 
     from pipelines.arms import ARMS
     from winnow.recipes import check_params, take_back_alternatives
@@ -51,7 +52,11 @@ def merge_params(context: click.Context, parameter: click.Parameter, value: Any)
     items = _split(value or "")
     if bad := next((item for item in items if not item.partition("=")[0].strip() or "=" not in item), None):
         raise click.BadParameter(f"{bad!r} should be `name=value`", context, parameter)
-    given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(items))
+    try:
+        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(items))
+    except YAMLError as error:
+        hint = "Values are YAML: put quotes around what begins with a sign, as in 'a.b=\"*/mine*\"', or use a recipe."
+        raise click.BadParameter(f"{value!r} cannot be read. {hint}", context, parameter) from error
     kindly(lambda: check_params(given, "--params", ARMS))
     return merge(take_back_alternatives(context.meta.get(_RECIPE, {})), take_back_alternatives(given))
 

@@ -57,6 +57,15 @@ def test_a_recipe_may_set_every_option_of_kedro():
     assert set(Recipe.model_fields) == {option.name for option in kedro_run.params} - {"config", "pipeline"}
 
 
+def test_a_value_that_is_no_yaml_is_told_and_how_to_quote_it():
+    result = invoke(lambda **_: None, "--params", "split.held_out_from=*/mine*")
+    assert result.exit_code == 2
+    assert "*/mine*" in result.output
+    assert "quotes" in result.output
+    quoted = parse("--params", 'split.held_out_from="*/mine*"')
+    assert quoted["params"] == {"split": {"held_out_from": "*/mine*"}}
+
+
 def test_params_are_merged_deeply_over_the_recipe(recipe: str):
     params = parse("--config", recipe, "--params", "finetune.lora.rank=2,evaluate.limit=5")["params"]
     assert params["finetune"] == {"lr": 0.01, "steps": 20, "lora": {"rank": 2, "alpha": 8}}
