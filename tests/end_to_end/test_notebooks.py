@@ -16,13 +16,13 @@ from nbclient import NotebookClient
 from support.study import PROJECT, Study
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-FEW = "pareto.population=24,pareto.generations=5"
+FEW = "study.name=notebooks,pareto.population=24,pareto.generations=5"
 Evaluate = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
 def explored(study: Study) -> Study:
-    params = f"study.name=notebooks,arms.pareto_balanced.seeds=2,{FEW}"
+    params = f"arms.pareto_balanced.seeds=2,{FEW}"
     study.kedro("run", "--pipelines", "random,s2l,pareto_balanced", "--env", "test", "--params", params)
     return study
 
