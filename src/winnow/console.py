@@ -1,6 +1,7 @@
 """What a run shows: a progress bar on a terminal, plain lines elsewhere, and the table of arms at the end."""
 
 import atexit
+import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -105,35 +106,41 @@ class ProgressHooks:
 
 
 class ReportHooks:
-    """Prints the table of arms, and how to look further."""
+    """Prints the table of arms, or what their selections were found to be, and how to look further."""
 
     def __init__(self, project: Path, store: str) -> None:
         self.project = project
         self.store = store
         self.rows: Any = None
+        self.verified: Any = None
 
     @hook_impl
     def before_pipeline_run(self) -> None:
         """Forget an earlier run of this process."""
-        self.rows = None
+        self.rows = self.verified = None
 
     @hook_impl
     def after_node_run(self, outputs: dict[str, Any]) -> None:
         """Keep the comparison of this run."""
         if "comparison" in outputs:
             self.rows = outputs["comparison"]
+        if "verification" in outputs:
+            self.verified = outputs["verification"]
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Print it."""
-        if self.rows is None:
+        """Print them."""
+        if self.rows is None and self.verified is None:
             return
         console = Console()
         if not console.is_terminal:
             console = Console(width=WIDTH)
-        console.print(arms_table(self.rows))
-        for line in verdicts(self.rows):
-            console.print(line, highlight=False, soft_wrap=True)
+        if self.rows is not None:
+            console.print(arms_table(self.rows))
+            for line in verdicts(self.rows):
+                console.print(line, highlight=False, soft_wrap=True)
+        if self.verified is not None:
+            console.print(verification_table(self.verified))
         shown = "sqlite:///mlflow.db" if self.store == f"sqlite:///{self.project}/mlflow.db" else self.store
         console.print("\nLook further:", highlight=False)
         for command in (f"mlflow ui --backend-store-uri {shown}", "kedro viz run --include-hooks"):
@@ -163,6 +170,28 @@ def arms_table(rows: Any) -> Table:
     return table
 
 
+def verification_table(rows: Any) -> Table:
+    """What each arm's selection consists of, in % of its rows; planted truth is there of generated data alone."""
+    shown = {
+        "clean": "precision",
+        "copies": "copies",
+        "near-duplicates": "near_duplicates",
+        "contaminated": "contaminated",
+        "shared with random": "overlap_with_random",
+    }
+    table = Table(title="Selections, in % of their rows", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    known = {title: column for title, column in shown.items() if column in rows.columns}
+    for name in ("arm", *known):
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    for _, row in rows.iterrows():
+        cells = [_percent(row[column], row.get(f"{column}_ci", float("nan"))) for column in known.values()]
+        table.add_row(row["arm"], *cells)
+    if "pool_precision" in rows.columns:
+        table.add_section()
+        table.add_row("(the pool)", _percent(rows["pool_precision"].iloc[0], float("nan")))
+    return table
+
+
 def verdicts(rows: Any) -> list[str]:
     """A sentence for each arm that has a control."""
     return [f"  {row['arm']}: {row['verdict']}" for _, row in rows.iterrows() if row["verdict"]]
@@ -174,4 +203,6 @@ def _bar(console: Console) -> Progress:
 
 
 def _percent(value: float, half_width: float) -> str:
-    return f"{100 * value:.1f} ± {100 * half_width:.1f}"
+    if math.isnan(value):
+        return ""
+    return f"{100 * value:.1f}" + ("" if math.isnan(half_width) else f" ± {100 * half_width:.1f}")

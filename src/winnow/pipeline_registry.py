@@ -32,6 +32,7 @@ from pipelines import (
     targets,
     tokenize,
     trajectories,
+    verify,
     warmup,
 )
 from pipelines.arms import (
@@ -63,6 +64,7 @@ from winnow.params import (
     SelectMoeParams,
     StudyParams,
     TargetsParams,
+    VerifyParams,
     WarmupParams,
 )
 from winnow.recipes import WARMUPS
@@ -123,6 +125,8 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     table = compare_parallelism.create_pipeline(CompareParallelismParams.model_validate(given["compare_parallelism"]))
     registered["compare_parallelism"] = _with_ancestors(everything + table, table)
+    verified = _verify(_verified(given, study), fabricated="fabricate" in shared)
+    registered["verify"] = _with_ancestors(everything + verified, verified)
     registered["baseline"] = _union(registered[name] for name in BASELINE)
     if has_matrix(scoring):
         controls = ("random", "all") if arms[PARETO[0]].size == "full" else ("random",)
@@ -137,6 +141,19 @@ def _arms(given: Mapping[str, Any], scoring: InfluenceParams, study: StudyParams
     full = ParetoParams.model_validate(given["pareto"]).mode == "relative"
     arms = {name: ARMS[name] for name in names if has_matrix(scoring) or ARMS[name].strategy != "pareto"}
     return {name: of_full_size(arm) if full and arm.strategy == "pareto" else arm for name, arm in arms.items()}
+
+
+def _verified(given: Mapping[str, Any], study: StudyParams) -> tuple[str, ...]:
+    """The arms whose selections are verified, beside the one that every other is measured against."""
+    asked = VerifyParams.model_validate(given["verify"]).arms
+    names = known_arms(asked or [name for name in study.arms if ARMS[name].size == "budget"], given)
+    if nothing := [name for name in names if ARMS[name].size == "none"]:
+        raise BadSetting(f"The arm {nothing[0]!r} selects no rows (`verify.arms`). Name arms that are trained.")
+    return tuple(dict.fromkeys(("random", *names)))
+
+
+def _verify(names: tuple[str, ...], fabricated: bool) -> Pipeline:
+    return _union([*map(verify.create_arm_pipeline, names), verify.create_pipeline(names, fabricated)])
 
 
 def known_arms(names: Iterable[str], given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ STAGES: dict[str, type[models.Params]] = {
     "targets": models.TargetsParams,
     "tokenize": models.TokenizeParams,
     "trajectories": models.TrajectoriesParams,
+    "verify": models.VerifyParams,
 }
 
 WARMUPS = ("proxy", "less")

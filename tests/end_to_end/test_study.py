@@ -154,6 +154,36 @@ def test_baselines_choose_each_in_its_way_and_are_held_to_what_was_planted(study
     assert "parameter `budget.share` changed 0.1 -> 0.2" in planned
 
 
+def test_selections_are_verified_without_a_training(study: Study):
+    before = folders(study, "finetune")
+    named = "verify.arms=[length,bm25],study.name=verify"
+    output = study.kedro("run", "--pipelines", "verify", "--env", "test", "--params", named)
+    assert folders(study, "finetune") == before
+    assert "(the pool)" in output
+    arms = ["random", "length", "bm25"]
+    table = pd.read_csv(study.data / "08_reporting" / "verification.csv").set_index("arm")
+    assert list(table.index) == arms
+    mixes = {arm: pd.read_parquet(study.data / f"03_primary/arms/{arm}/training_mix.parquet") for arm in arms}
+    (planted,) = (pd.read_parquet(file) for file in study.data.glob("01_raw/fabricated/*/planted.parquet"))
+    for arm, mix in mixes.items():
+        chosen = mix.merge(planted, on="example_id")
+        assert table.precision[arm] == pytest.approx((chosen.kind == "clean").mean())
+    one, other = (set(mixes["bm25"].query("seed == @seed").example_id) for seed in (0, 1))
+    assert one == other
+    shared = [
+        len(one & other) / len(one | other)
+        for other in (set(part.example_id) for _, part in mixes["random"].groupby("seed"))
+    ]
+    assert table.overlap_with_random["bm25"] == pytest.approx(sum(shared) / 2)
+    assert (table.contaminated == 0).all(), "no verified row asks what a pool row does"
+    assert (study.data / "08_reporting" / "figures" / "overlap.png").stat().st_size > 1000
+    client = MlflowClient(study.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("verify").experiment_id])
+    (parent,) = (run for run in runs if run.data.tags["winnow.kind"] == "study")
+    metrics = {f"verify/{kind}/{arm}" for kind in ("precision", "near_duplicates", "contaminated") for arm in arms}
+    assert metrics | {"verify/auc/bm25/wrong"} <= set(parent.data.metrics)
+
+
 def test_the_mix_is_exported_row_by_row(study: Study):
     study.kedro("export", "random", "--to", "llamafactory", "--env", "test")
     (file,) = study.data.glob("08_reporting/export/random-llamafactory/train.jsonl")

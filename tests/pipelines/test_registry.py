@@ -25,7 +25,7 @@ from winnow.registration import parameters
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir())
 BASELINES = ("rds", "bm25", "ifd", "embedding_diversity")
-MAY_READ_HELD_OUT = {"evaluate", "verify"}
+MAY_READ_HELD_OUT = {"evaluate", "verify_contamination"}
 
 
 @pytest.fixture(params=ENVIRONMENTS)
@@ -99,6 +99,7 @@ def test_the_layers_have_an_order_where_arms_are_drawn_as_one_box(context: Kedro
         "select_moe",
         "compare_parallelism",
         "assistant",
+        "verify",
         *BASELINES,
     )
     for name in shown:
@@ -435,6 +436,25 @@ def test_each_cell_of_the_cost_table_is_a_namespace_and_logs_are_cells_too(
 def test_a_cost_table_that_cannot_be_is_refused(wrong: dict[str, object], why: str):
     with pytest.raises(BadSetting, match=why):
         check_params({"compare_parallelism": wrong}, "--params")
+
+
+def test_verification_looks_at_arms_that_select_and_trains_none(monkeypatch: pytest.MonkeyPatch):
+    registered = registered_with(monkeypatch, study={"arms": ["base", "all", "length"]})
+    nodes = {node.name: node for node in registered["verify"].nodes}
+    placed = {name for name in nodes if name.endswith(".place_rows")}
+    assert placed == {"random.place_rows", "length.place_rows"}
+    assert "verify_planted" in nodes
+    assert not [name for name in nodes if name.endswith((".finetune", ".evaluate"))]
+    assert all(name.startswith("params:") for name in registered["verify"].inputs())
+    asked = {**parameters()["verify"], "arms": ["less", "all"]}
+    own = registered_with(monkeypatch, verify=asked, ingest={"folder": "mine"})
+    names = {node.name for node in own["verify"].nodes}
+    assert {"random.place_rows", "less.place_rows", "all.place_rows"} <= names
+    assert "verify_planted" not in names, "nobody knows what is planted in one's own data"
+    with pytest.raises(BadSetting, match=r"'base' selects no rows \(`verify\.arms`\)"):
+        registered_with(monkeypatch, verify={**asked, "arms": ["base"]})
+    with pytest.raises(BadSetting, match="No arm is called 'randm'"):
+        registered_with(monkeypatch, verify={**asked, "arms": ["randm"]})
 
 
 def test_the_experiment_with_an_identity_asks_validation_rows_alone():

@@ -54,6 +54,26 @@ def test_the_table_of_arms_fits_a_terminal_of_80_columns():
     assert "…" not in text
 
 
+def test_the_table_of_selections_shows_what_is_known():
+    rows = pd.DataFrame({"arm": ["random", "less"], "near_duplicates": [0.004, 0.0168], "contaminated": [0.0, 0.25]})
+    rows["near_duplicates_ci"] = [0.0011, float("nan")]
+    rows["overlap_with_random"] = [0.053, 0.051]
+
+    def shown_in(table: pd.DataFrame) -> str:
+        screen = Console(file=io.StringIO(), width=80, force_terminal=False)
+        screen.print(console.verification_table(table))
+        return screen.file.getvalue()
+
+    text = shown_in(rows)
+    for part in ("0.4 ± 0.1", "1.7  ", "25.0", "5.3"):
+        assert part in text
+    assert "clean" not in text
+    assert "nan" not in text
+    planted = shown_in(rows.assign(precision=[0.43, 0.97], pool_precision=0.424))
+    assert "97.0" in planted
+    assert "(the pool)    42.4" in planted
+
+
 def test_many_domains_are_left_to_the_file():
     text = shown(comparison(tuple(f"subject{number}" for number in range(57))), 80)
     assert "71.2 ± 2.1" in text

@@ -34,6 +34,7 @@ from winnow.params.parallelism import CompareParallelismParams
 from winnow.params.select_moe import ConstraintParams, SelectMoeParams, SelectorScoreParams, SelectorWarmupParams
 from winnow.params.study import ArmParams, BudgetParams, EvaluateParams, SelectionParams, StudyParams
 from winnow.params.training import FinetuneParams, LoraParams, Method, SamplesParams, WarmupParams
+from winnow.params.verify import ContaminationParams, VerifyParams
 
 __all__ = [
     "AdamFeatureParams",
@@ -46,6 +47,7 @@ __all__ = [
     "ColumnMap",
     "CompareParallelismParams",
     "ConstraintParams",
+    "ContaminationParams",
     "EkfacParams",
     "Engine",
     "EvaluateParams",
@@ -78,5 +80,6 @@ __all__ = [
     "TargetsParams",
     "TokenizeParams",
     "TrajectoriesParams",
+    "VerifyParams",
     "WarmupParams",
 ]

@@ -115,7 +115,7 @@ def write_tokens(
 ) -> dict[str, dict[str, Any]]:
     """Tokenize every split in shards of `SHARD_ROWS`; returns the summary's tables."""
     for split, table in tables.items():
-        for number, rows in enumerate(_shards(table)):
+        for number, rows in enumerate(shards_of(table)):
             _write_shard(work, f"{split}-{number:05}", split, rows, encode)
             report(min(SHARD_ROWS, len(rows)), split)
     return {
@@ -124,7 +124,7 @@ def write_tokens(
     }
 
 
-def _shards(table: pl.LazyFrame) -> Iterator[list[dict[str, Any]]]:
+def shards_of(table: pl.LazyFrame) -> Iterator[list[dict[str, Any]]]:
     """Exactly `SHARD_ROWS` rows at a time, however the reader cuts its batches: a resumed run meets the same shards."""
     waiting: list[dict[str, Any]] = []
     columns = table.select("example_id", "subset", "messages")

@@ -1,7 +1,7 @@
 """Heatmaps whose colours are centred at zero: red is negative, blue is positive."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,31 +23,52 @@ def draw_heatmap(
 
     ``most`` is where the colours end, of its own accord the largest value; ``lines`` cut before a row and a column.
     """
-    top = most or float(np.nanmax(np.abs(cells.values), initial=1e-300))
+    return _draw({title: cells}, axes, numbers, most, lines)
+
+
+def draw_heatmaps(parts: Mapping[str, Values], axes: tuple[str, str], most: float = 0) -> "Figure":
+    """Heatmaps of the same rows and columns side by side, each under its title; numbers where there is room."""
+    columns = max(len(cells.columns) for cells in parts.values())
+    return _draw(parts, axes, columns <= MOST_NUMBERS, most, (0, 0))
+
+
+def _draw(
+    parts: Mapping[str, Values], axes: tuple[str, str], numbers: bool, most: float, lines: tuple[int, int]
+) -> "Figure":
+    cells = next(iter(parts.values()))
     names = shortened([*cells.rows, *cells.columns])
-    factor, unit = unit_of(top)
     width = 0.7 if numbers else 0.36
     with styled(names.values()) as text:
         longest = [max(len(names[name]) for name in side) for side in (cells.rows, cells.columns)]
         size = (2.4 + 0.09 * longest[0] + width * len(cells.columns), 1.5 + 0.07 * longest[1] + 0.45 * len(cells.rows))
-        figure = blank(max(6, size[0]), size[1])
-        panel = figure.subplots()
-        panel.set_facecolor("0.85")
-        picture = panel.imshow(cells.values * factor, vmin=-top * factor, vmax=top * factor, cmap="RdBu", aspect="auto")
-        _mark(panel, cells, top, factor if numbers else 0)
-        panel.set_xticks(
-            range(len(cells.columns)), [text[names[name]] for name in cells.columns], rotation=60, ha="right",
-            rotation_mode="anchor",
-        )  # fmt: skip
-        panel.set_yticks(range(len(cells.rows)), [text[names[name]] for name in cells.rows])
-        panel.grid(False)
-        for place, draw in zip(lines, (panel.axhline, panel.axvline), strict=True):
-            if place:
-                draw(place - 0.5, color="black", linewidth=1.5)
-        panel.set(xlabel=axes[1], ylabel=axes[0])
-        figure.suptitle(title + unit, fontsize="medium")
-        figure.colorbar(picture, ax=panel, aspect=12, shrink=0.9)
+        figure = blank(max(6, size[0]) * len(parts), size[1])
+        shown = {name: text[short] for name, short in names.items()}
+        for panel, (title, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
+            _paint(figure, panel, part, shown, most, numbers)
+            for place, draw in zip(lines, (panel.axhline, panel.axvline), strict=True):
+                if place:
+                    draw(place - 0.5, color="black", linewidth=1.5)
+            panel.set(xlabel=axes[1], ylabel=axes[0])
+            said = title + unit_of(_top(part, most))[1]
+            (figure.suptitle if len(parts) == 1 else panel.set_title)(said, fontsize="medium")
         return drawn(figure)
+
+
+def _top(cells: Values, most: float) -> float:
+    return most or float(np.nanmax(np.abs(cells.values), initial=1e-300))
+
+
+def _paint(figure: "Figure", panel: Any, cells: Values, shown: Mapping[str, str], most: float, numbers: bool) -> None:
+    top = _top(cells, most)
+    factor = unit_of(top)[0]
+    panel.set_facecolor("0.85")
+    picture = panel.imshow(cells.values * factor, vmin=-top * factor, vmax=top * factor, cmap="RdBu", aspect="auto")
+    _mark(panel, cells, top, factor if numbers else 0)
+    columns = [shown[name] for name in cells.columns]
+    panel.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
+    panel.set_yticks(range(len(cells.rows)), [shown[name] for name in cells.rows])
+    panel.grid(False)
+    figure.colorbar(picture, ax=panel, aspect=12, shrink=0.9)
 
 
 def shortened(names: Iterable[str]) -> dict[str, str]:

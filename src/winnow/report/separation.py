@@ -5,6 +5,7 @@ Its variance is DeLong's (Biometrics 44, 1988), its quantile Student's with the 
 (Biometrical Journal 42, 2000), and the interval is that of the logarithm of its odds, so it ends between 0 and 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +75,13 @@ def _verdict(kind: str, found: Area, words: Words) -> str:
 
 def area(higher: np.ndarray, lower: np.ndarray) -> Area:
     """The chance that a value of the first is above one of the second, from two or more of each."""
-    above, below = _placements(higher, lower), _placements(lower, higher)
+    return mean_area([(higher, lower)])
+
+
+def mean_area(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Area:
+    """The mean chance over several rankings of the same rows, as by each seed; other rows would give another mean."""
+    above = np.mean([_placements(higher, lower) for higher, lower in pairs], axis=0)
+    below = np.mean([_placements(lower, higher) for higher, lower in pairs], axis=0)
     value = float(above.mean())
     parts = np.array([above.var(ddof=1) / len(above), below.var(ddof=1) / len(below)])
     if value in (0.0, 1.0) or not parts.any():

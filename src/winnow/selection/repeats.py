@@ -70,10 +70,14 @@ class _Near:
 
 def runs_of(ids: np.ndarray) -> np.ndarray:
     """Hashes of the different runs of five tokens; a shorter row is one run."""
+    return np.unique(run_hashes(ids, min(RUN, len(ids))))
+
+
+def run_hashes(ids: np.ndarray, width: int) -> np.ndarray:
+    """A hash of each run of ``width`` ids, in their order."""
     ids = ids.astype(np.uint64) + np.uint64(1)
-    width = min(RUN, len(ids))
     hashes = np.zeros(len(ids) - width + 1, np.uint64)
     for place in range(width):
         hashes = (hashes ^ ids[place : len(ids) - width + 1 + place]) * np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(29)
-    return np.unique(hashes)
+    return hashes
