@@ -23,6 +23,7 @@ from pipelines import (
     influence,
     influence_matrix,
     ingest,
+    leave_out,
     mixture,
     pareto,
     report,
@@ -129,6 +130,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     registered["verify"] = _with_ancestors(everything + verified, verified)
     registered["baseline"] = _union(registered[name] for name in BASELINE)
     if has_matrix(scoring):
+        retrained = leave_out.create_pipeline()
+        registered["leave_out"] = _with_ancestors(everything + retrained, retrained)
         controls = ("random", "all") if arms[PARETO[0]].size == "full" else ("random",)
         registered["pareto_reweighting"] = comparison(in_rounds((*controls, *PARETO), study.rounds))
     # Kedro runs the union of what is named: each arm that was asked for stands for all of them, and their comparison.

@@ -182,6 +182,8 @@ def test_selections_are_verified_without_a_training(study: Study):
     (parent,) = (run for run in runs if run.data.tags["winnow.kind"] == "study")
     metrics = {f"verify/{kind}/{arm}" for kind in ("precision", "near_duplicates", "contaminated") for arm in arms}
     assert metrics | {"verify/auc/bm25/wrong"} <= set(parent.data.metrics)
+    changed = study.kedro("plan", "--pipelines", "verify", "--env", "test", "--params", "verify.contamination.ngram=8")
+    assert "parameter `verify.contamination.ngram` changed 13 -> 8" in changed
 
 
 def test_the_mix_is_exported_row_by_row(study: Study):

@@ -446,6 +446,9 @@ def test_verification_looks_at_arms_that_select_and_trains_none(monkeypatch: pyt
     assert "verify_planted" in nodes
     assert not [name for name in nodes if name.endswith((".finetune", ".evaluate"))]
     assert all(name.startswith("params:") for name in registered["verify"].inputs())
+    retrained = {node.name for node in registered["leave_out"].nodes}
+    assert {"leave_out", "show_leave_out", "influence_matrix"} <= retrained
+    assert not {"leave_out"} & {*nodes, *(node.name for node in registered["study"].nodes)}, "it is costly"
     asked = {**parameters()["verify"], "arms": ["less", "all"]}
     own = registered_with(monkeypatch, verify=asked, ingest={"folder": "mine"})
     names = {node.name for node in own["verify"].nodes}

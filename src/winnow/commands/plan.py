@@ -22,7 +22,7 @@ _SECTIONS |= {f"select_moe_{stage}": "select_moe" for stage in ("converted", "ve
 # Its parameters are those of several sections, and say of which.
 _SECTIONS |= {"training_cost": ""}
 _SECTIONS |= dict.fromkeys(("row_scores", "rds_scores"), "baselines")
-_SECTIONS |= {"bm25_scores": "baselines.bm25", "diverse_order": "budget"}
+_SECTIONS |= {"bm25_scores": "baselines.bm25", "diverse_order": "budget", "contamination": "verify.contamination"}
 _MOST_REASONS = 4
 
 

@@ -66,7 +66,7 @@ def gains_table(mixed: Sequence[Mixed]) -> pd.DataFrame:
 def rank_agreement(mixed: Sequence[Mixed], seed: int = 0) -> dict[str, float]:
     """Spearman's correlation of predicted and realised gains over the mixtures: of each domain, and the mean of these.
 
-    The interval of the mean is from drawing the mixtures anew, and for each of them, and for its reference, the seeds.
+    The intervals are from drawing the mixtures anew, and for each of them, and for its reference, the seeds.
     Predictions of different rounds have different units: each round is ranked by itself, and correlations are averaged.
     Fewer than three different predictions have no correlation.
     """
@@ -77,10 +77,13 @@ def rank_agreement(mixed: Sequence[Mixed], seed: int = 0) -> dict[str, float]:
         return {}
     random = np.random.default_rng(seed)
     by_domain = np.mean([part.correlations() for part in parts], axis=0)
-    means = [_mean(np.concatenate([part.redrawn(random) for part in parts])) for _ in range(DRAWS)]
-    low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    drawn = np.stack([np.stack([part.redrawn(random) for part in parts]) for _ in range(DRAWS)])
+    low, high = _interval(np.array([_mean(draw) for draw in drawn]))
     found = {"pareto/spearman": _mean(by_domain), "pareto/spearman_low": low, "pareto/spearman_high": high}
-    found |= {f"pareto/spearman/{name}": value for name, value in zip(domains, by_domain, strict=True)}
+    for place, name in enumerate(domains):
+        low, high = _interval(np.array([_mean(draw) for draw in drawn[:, :, place]]))
+        found |= {f"pareto/spearman/{name}": by_domain[place]}
+        found |= {f"pareto/spearman_low/{name}": low, f"pareto/spearman_high/{name}": high}
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
@@ -164,6 +167,12 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         found: np.ndarray = (x * y).sum(axis=0) / np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     return found
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(known) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def _mean(values: np.ndarray) -> float:
