@@ -7,6 +7,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
 from winnow.commands.chat import chat
+from winnow.commands.compare import compare
 from winnow.commands.export import export, merge_files
 from winnow.commands.fetch import fetch
 from winnow.commands.gradients import export_gradients, import_gradients
@@ -100,6 +101,7 @@ cli.add_command(recipes)
 cli.add_command(fetch)
 cli.add_command(identity)
 cli.add_command(inspect)
+cli.add_command(compare)
 cli.add_command(chat)
 cli.add_command(merge)
 cli.add_command(merge_files)

@@ -113,11 +113,13 @@ class ReportHooks:
         self.store = store
         self.rows: Any = None
         self.verified: Any = None
+        self.has_page = False
 
     @hook_impl
     def before_pipeline_run(self) -> None:
         """Forget an earlier run of this process."""
         self.rows = self.verified = None
+        self.has_page = False
 
     @hook_impl
     def after_node_run(self, outputs: dict[str, Any]) -> None:
@@ -126,6 +128,7 @@ class ReportHooks:
             self.rows = outputs["comparison"]
         if "verification" in outputs:
             self.verified = outputs["verification"]
+        self.has_page = self.has_page or "comparison_page" in outputs
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -141,10 +144,17 @@ class ReportHooks:
                 console.print(line, highlight=False, soft_wrap=True)
         if self.verified is not None:
             console.print(verification_table(self.verified))
-        shown = "sqlite:///mlflow.db" if self.store == f"sqlite:///{self.project}/mlflow.db" else self.store
+        store = "sqlite:///mlflow.db" if self.store == f"sqlite:///{self.project}/mlflow.db" else self.store
         console.print("\nLook further:", highlight=False)
-        for command in (f"mlflow ui --backend-store-uri {shown}", "kedro viz run --include-hooks"):
+        for command in (f"mlflow ui --backend-store-uri {store}", "kedro viz run --include-hooks"):
             console.print(f"  .venv/bin/{command}", highlight=False, soft_wrap=True)
+        if self.has_page:
+            # Settings import this module.
+            from winnow.settings import DATA_ROOT
+
+            page = DATA_ROOT / "08_reporting" / "comparison.html"
+            shown = page.relative_to(self.project) if page.is_relative_to(self.project) else page
+            console.print(f"  {shown}  (all of it in one page, with examples)", highlight=False, soft_wrap=True)
 
 
 def arms_table(rows: Any) -> Table:

@@ -104,6 +104,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     everything = _union(
         [*shared.values(), *(stage for tail in tails.values() for stage in tail.values()), *later.values(), *references]
     )
+    for name in [name for name, arm in arms.items() if arm.size != "none"]:
+        tails[name]["selection"] = report.create_selection_pipeline(name, _chosen_with(everything, name))
+        everything += tails[name]["selection"]
 
     registered = {name: _with_ancestors(everything, stage) for name, stage in (shared | later).items()}
     for stage in ("mixture", "finetune", "evaluate", *(["benchmarks"] if asking.tasks else [])):
@@ -119,6 +122,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         specs = tuple(arms[name] for name in names)
         whole = _union(registered[arm.name] for arm in specs)
         whole += report.create_pipeline(specs, study.rounds_by)
+        whole += report.create_page_pipeline(specs, with_tasks=bool(asking.tasks))
         if asking.tasks:
             asked = _with_ancestors(everything, tails["base"]["benchmarks"])
             whole += asked + benchmarks.create_comparison_pipeline(tuple(arm.name for arm in specs))
@@ -244,6 +248,13 @@ def _tail(arm: ArmSpec, asking: EvaluateParams, reference: str, given: Mapping[s
     if arm.strategy == "pareto":
         last["gains"] = evaluate.create_target_pipeline(arm.name) + report.create_gains_pipeline(arm, reference)
     return {"mixture": mixture.create_pipeline(arm), "finetune": finetune.create_pipeline(arm), **last}
+
+
+def _chosen_with(everything: Pipeline, arm: str) -> list[str]:
+    """The data on the way to an arm's ranking that not every arm needs."""
+    chain = everything.to_outputs(f"{arm}.weights") - everything.to_outputs("tokens")
+    used = {dataset for node in chain.nodes for dataset in node.inputs}
+    return sorted(used & chain.all_outputs())
 
 
 def _union(pipelines: Iterable[Pipeline]) -> Pipeline:

@@ -256,7 +256,7 @@ def test_each_round_is_a_namespace_that_begins_with_the_mix_of_the_one_before(mo
         f"{arm}.evaluation" for arm in ("random", "pareto_knee", "pareto_knee_round_2", "pareto_knee_round_3")
     }
     assert {"round_2.show_influence_matrix", "round_3.show_mixtures"} <= set(nodes)
-    assert all(name.startswith("params:") for name in registered["study"].inputs())
+    assert all(name.startswith("param") for name in registered["study"].inputs())
     assert "pareto_knee_round_2.finetune" in {node.name for node in registered["pareto_knee"].nodes}
 
 

@@ -1,9 +1,11 @@
 """evaluations -> results of each arm; comparison and figures of a study."""
 
+from collections.abc import Iterable
+
 from kedro.pipeline import Node, Pipeline, pipeline
 
 from pipelines.arms import ArmSpec, reference_of
-from pipelines.report import nodes
+from pipelines.report import nodes, page
 
 
 def create_arm_pipeline(arm: ArmSpec) -> Pipeline:
@@ -16,6 +18,24 @@ def create_arm_pipeline(arm: ArmSpec) -> Pipeline:
         function, inputs = nodes.summarise_base, [f"{name}.evaluation"]
     summarise = Node(function, inputs, f"{name}.result", name="summarise", namespace=name)
     return pipeline([describe, summarise], tags=[name, "report"])
+
+
+def create_selection_pipeline(arm: str, chosen_with: Iterable[str]) -> Pipeline:
+    """What an arm chose, and what choosing cost: ``chosen_with`` are the data that no other kind of arm needs."""
+    inputs = [f"{arm}.weights", f"{arm}.training_mix", "train", *chosen_with]
+    told = [f"{arm}.selection", f"{arm}.examples"]
+    node = Node(page.tell_selection, inputs, told, name="tell_selection", namespace=arm)
+    return pipeline([node], tags=[arm, "report"])
+
+
+def create_page_pipeline(arms: tuple[ArmSpec, ...], with_tasks: bool) -> Pipeline:
+    """Show these arms side by side."""
+    each = ("description", "result", *(("benchmark_metrics",) if with_tasks else ()))
+    told = [f"{arm.name}.{name}" for arm in arms for name in each]
+    told += [f"{arm.name}.{name}" for arm in arms if arm.size != "none" for name in ("selection", "examples")]
+    shown = ["comparison_page", "gain_cost_figure"]
+    node = Node(page.show_study(arms, with_tasks), ["comparison", "parameters", *told], shown, name="show_study")
+    return pipeline([node], tags=["report"])
 
 
 def create_course_pipeline(arm: str) -> Pipeline:

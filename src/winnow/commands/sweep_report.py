@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from winnow.commands.writing import DPI, replace_file, text_file
 from winnow.report.sweep import MEASURES, Tried, apart, carried_over, ranking, sentences, told
 from winnow.report.sweep_figures import draw_relation, draw_sweep
 from winnow.report.sweep_relation import Relation, relate, tell
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 WIDTH = 150
 MOST_ROWS = 20
-DPI = 150
 
 
 def conclude(asked: "Sweep", order: Sequence[Tried], left_out: int) -> tuple[Path, dict[str, float]]:
@@ -102,24 +101,14 @@ def _write(folder: Path, asked: "Sweep", table: pd.DataFrame, relation: Relation
     """Each file whole or not at all; a sweep that is ranked again replaces them."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: asked.options[name] for name in ("pipeline", "by", "env", "sample", "seed", "params")}
-    _replace(folder / "sweep.json", _text(json.dumps({"grid": asked.grid, **settings}, indent=1) + "\n"))
-    _replace(folder / "summary.txt", _text("".join(f"{line}\n" for line in words)))
+    replace_file(folder / "sweep.json", text_file(json.dumps({"grid": asked.grid, **settings}, indent=1) + "\n"))
+    replace_file(folder / "summary.txt", text_file("".join(f"{line}\n" for line in words)))
     typed = table.assign(**{key: table[key].map(spelled) for key in asked.grid})
-    _replace(folder / "sweep.csv", lambda path: typed.to_csv(path, index=False))
+    replace_file(folder / "sweep.csv", lambda path: typed.to_csv(path, index=False))
     figures = {"sweep": draw_sweep(table, asked.grid, asked.by)}
     figures |= {"loss_and_accuracy": draw_relation(table, relation)} if relation else {}
     for name, figure in figures.items():
-        _replace(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=DPI))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    scratch = path.with_name(f".{path.name}.writing")
-    write(scratch)
-    os.replace(scratch, path)
-
-
-def _text(text: str) -> Callable[[Path], object]:
-    return lambda path: path.write_text(text, encoding="utf-8")
+        replace_file(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=DPI))
 
 
 def _metrics(table: pd.DataFrame, relation: Relation | None) -> dict[str, float]:

@@ -36,13 +36,7 @@ class Store:
     """One tracking store and one experiment in it. mlflow is imported here, at the first run, and not before."""
 
     def __init__(self, uri: str, project: Path, experiment: str) -> None:
-        problem = reachable(uri)
-        if problem:
-            raise MissingResource(
-                f"The tracking store {hide_password(uri)} is {problem}. Start it, unset MLFLOW_TRACKING_URI to use a "
-                "file in the project, or set WINNOW_TRACKING=off to run without."
-            )
-        self.client = _client(uri)
+        self.client = connect(uri)
         found = self.client.get_experiment_by_name(experiment)
         if found and found.lifecycle_stage == "deleted":
             raise BadSetting(
@@ -140,6 +134,22 @@ def hide_password(uri: str) -> str:
     return re.sub(r"://[^/@]*@", "://...@", uri)
 
 
+def connect(uri: str) -> Any:
+    """MLflow's client of a store that answers."""
+    if problem := reachable(uri):
+        raise MissingResource(
+            f"The tracking store {hide_password(uri)} is {problem}. Start it, unset MLFLOW_TRACKING_URI to use a "
+            "file in the project, or set WINNOW_TRACKING=off to run without."
+        )
+    return _client(uri)
+
+
+def is_missing_file(uri: str) -> bool:
+    """Whether the store is a file that no run has made yet; to look at it would make it."""
+    file = uri.partition("?")[0].removeprefix("sqlite:///")
+    return uri.startswith("sqlite:///") and bool(file) and not Path(file).exists()
+
+
 def reachable(uri: str) -> str:
     """Why a tracking store does not answer; empty where it does."""
     with _impatient():
@@ -168,6 +178,7 @@ def _knock(uri: str) -> None:
 def _client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)

@@ -1,0 +1,65 @@
+"""What is told apart between arms, and what a file says of them."""
+
+import math
+
+from winnow.report.compared import (
+    Compared,
+    benchmarks_of,
+    best_first,
+    differing,
+    domains_of,
+    error_of,
+    table_of,
+    verdict_of,
+    were_asked_differently,
+)
+
+
+def test_only_parameters_with_several_values_differ_and_an_absent_one_is_no_value():
+    rows = [
+        Compared("base", "base", params={"arm.strategy": "none"}),
+        Compared("a", "a", params={"arm.strategy": "less", "finetune.lr": "1e-3", "finetune.batch": "32"}),
+        Compared("b", "b", params={"arm.strategy": "less", "finetune.lr": "1e-4", "finetune.batch": "32"}),
+    ]
+    assert differing(rows) == ["arm.strategy", "finetune.lr"]
+    assert {"finetune.lr"} <= set(table_of(rows).columns)
+    assert "finetune.batch" not in table_of(rows).columns
+
+
+def test_what_a_study_says_of_all_its_arms_is_no_difference_between_two_of_them():
+    rows = [Compared(name, name, params={"arms.less.seeds": name, "study.arms": name}) for name in "ab"]
+    assert differing(rows) == []
+
+
+def test_the_best_is_first_and_what_was_not_evaluated_last():
+    rows = [Compared(str(value), "a", metrics={"evaluate/accuracy": value}) for value in (0.2, 0.9, 0.5)]
+    assert [row.name for row in best_first([Compared("none", "a"), *rows])] == ["0.9", "0.5", "0.2", "none"]
+
+
+def test_benchmarks_are_told_from_their_errors_with_and_without_a_filter():
+    metrics = {
+        "benchmarks/gsm8k/8-shot/exact_match/strict": 0.5,
+        "benchmarks/gsm8k/8-shot/exact_match_stderr/strict": 0.1,
+        "benchmarks/mmlu/acc": 0.4,
+        "benchmarks/mmlu/acc_stderr": 0.2,
+        "benchmarks/mmlu/f1": 0.3,
+    }
+    row = Compared("a", "a", metrics={**metrics, "evaluate/accuracy/math": 1.0})
+    assert benchmarks_of([row]) == [name for name in metrics if "stderr" not in name]
+    assert error_of(row, "benchmarks/gsm8k/8-shot/exact_match/strict") == 1.96 * 0.1
+    assert error_of(row, "benchmarks/mmlu/acc") == 1.96 * 0.2
+    assert math.isnan(error_of(row, "benchmarks/mmlu/f1"))
+    assert domains_of([row]) == ["math"]
+
+
+def test_a_verdict_is_read_from_old_and_new_comparisons():
+    assert verdict_of({"versus_control": "worse"})["verdict"] == "worse"
+    new = verdict_of({"verdict": "better", "effect": 0.1, "effect_ci": 0.02, "p_holm": 0.01, "seeds_needed": 7})
+    assert new == {"verdict": "better", "effect": 0.1, "effect_ci": 0.02, "p_holm": 0.01, "seeds_needed": 7.0}
+    assert verdict_of({"verdict": float("nan"), "versus_control": None})["verdict"] == ""
+
+
+def test_arms_that_answered_other_rows_are_noticed():
+    rows = [Compared("a", "a", asked="x"), Compared("b", "b", asked="x"), Compared("old", "old")]
+    assert not were_asked_differently(rows)
+    assert were_asked_differently([*rows, Compared("c", "c", asked="y")])
