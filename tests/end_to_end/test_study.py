@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from support.browser import opened
 from support.study import Study
 
 
@@ -33,6 +35,28 @@ def test_one_arm_runs_from_raw_files_to_a_comparison(study: Study):
     assert "mlflow ui" in study.output
     assert "kedro viz" in study.output
     assert not list(study.data.rglob("*.partial"))
+
+
+def test_a_study_has_a_page_that_opens_without_a_word_to_the_network(study: Study):
+    page = study.data / "08_reporting" / "comparison.html"
+    assert str(page) in study.output
+    with opened(study.folder / "browser") as tab:
+        tab.open(page)
+        assert tab.run("document.querySelectorAll('.plot svg').length") > 0
+        assert tab.run("document.querySelectorAll('.example').length") > 0
+        assert tab.complaints() == []
+        assert {urlparse(address).scheme for address in tab.requests()} <= {"file", "data", "blob"}
+
+
+def test_past_runs_are_compared_from_the_tracking_store_alone(study: Study, tmp_path: Path):
+    output = study.kedro("compare", "random", "--output", str(tmp_path))
+    assert "random" in output
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    assert list(table.arm) == ["random"]
+    assert 0 <= table["evaluate/accuracy"][0] <= 1
+    assert table["cost/choosing_seconds"][0] == 0
+    assert "math/" in (tmp_path / "comparison.html").read_text(encoding="utf-8").split('class="examples"')[1]
+    assert (tmp_path / "gain_against_cost.png").stat().st_size > 0
 
 
 def test_another_learning_rate_reruns_the_fine_tuning_of_that_arm_alone(study: Study):

@@ -110,7 +110,7 @@ def gain_chart(rows: Sequence[Compared]) -> "go.Figure":
             error_y=None if math.isnan(line["gain_ci"]) else spread,
             mode="markers" if many else "markers+text",
             text=[plotly_text(line["arm"])],
-            textposition="middle right",
+            textposition="middle right" if line["control"] else "top center",
             marker={"size": 11, "symbol": symbol if line["control"] else f"{symbol}-open"},
             name=plotly_text(line["arm"]),
             hovertext=[_told(line)],
