@@ -90,6 +90,16 @@ def test_a_run_ends_with_verdicts_and_the_two_commands(capsys: pytest.CaptureFix
     assert "kedro viz" in text
 
 
+def test_the_page_is_named_where_the_run_made_one(capsys: pytest.CaptureFixture[str], tmp_path: Any):
+    hooks = ReportHooks(tmp_path, "sqlite:///x.db")
+    hooks.after_node_run(outputs={"comparison": comparison()})
+    hooks.after_pipeline_run()
+    assert "comparison.html" not in capsys.readouterr().out
+    hooks.after_node_run(outputs={"comparison_page": "<html>"})
+    hooks.after_pipeline_run()
+    assert "08_reporting/comparison.html" in capsys.readouterr().out
+
+
 def test_a_run_without_a_comparison_prints_no_old_one(capsys: pytest.CaptureFixture[str], tmp_path: Any):
     hooks = ReportHooks(tmp_path, "sqlite:///x.db")
     hooks.after_node_run(outputs={"comparison": comparison()})

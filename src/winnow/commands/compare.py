@@ -11,7 +11,7 @@ from winnow.commands.writing import DPI, replace_file, text_file
 
 if TYPE_CHECKING:
     from winnow.report.compared import Compared
-    from winnow.tracking import Found
+    from winnow.tracking.runs import Found
 
 DIFFERENT_QUESTIONS = (
     "These arms were not evaluated on the same rows: their accuracies cannot be ranked. Other data, another split or "
@@ -56,7 +56,8 @@ def _compare(runs: Sequence[str], study: str | None, output: Path | None) -> Non
     from winnow.commands.compare_table import show
     from winnow.report.compared import best_first, have_other_controls, were_asked_differently
     from winnow.settings import DATA_ROOT, PROJECT
-    from winnow.tracking import Runs, store_of
+    from winnow.tracking import store_of
+    from winnow.tracking.runs import Runs
 
     found = Runs(store_of(PROJECT, os.environ), study).find(runs)
     rows = best_first(found.rows)

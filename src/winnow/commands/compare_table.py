@@ -6,6 +6,7 @@ import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from winnow.report.compared import Compared, differing, domains_of
 from winnow.report.page import Column, columns_of
@@ -13,7 +14,6 @@ from winnow.report.page import Column, columns_of
 WIDTH = 150
 MOST_DOMAINS = 6
 MOST_PARAMETERS = 6
-PARAMETERS = "Parameters that differ"
 
 
 def show(title: str, rows: Sequence[Compared]) -> None:
@@ -21,18 +21,18 @@ def show(title: str, rows: Sequence[Compared]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, WIDTH))
-    params = differing(rows)
-    columns = columns_of(rows)
-    domains = domains_of(rows)
+    params, columns, domains = differing(rows), columns_of(rows), domains_of(rows)
     left_out = {*params, *(domains if len(domains) > MOST_DOMAINS else ())}
     measured = [column for column in columns if column.label not in left_out]
-    rest = f"{len(domains)} domains are in comparison.csv" if len(domains) > MOST_DOMAINS else None
-    console.print(_table(f"{title}: accuracy in %, with 95 % confidence intervals", rows, measured, rest))
-    if len(params) > MOST_PARAMETERS:
-        console.print(_values(rows, params))
-    elif params:
+    click.echo(f"{title}: accuracy in %, with 95 % confidence intervals")
+    console.print(_table(rows, measured))
+    if len(domains) > MOST_DOMAINS:
+        click.echo(f"{len(domains)} domains are in comparison.csv")
+    if params:
+        click.echo("\nParameters that differ")
         chosen = [column for column in columns if column.label in params]
-        console.print(_table(PARAMETERS, rows, chosen, None))
+        console.print(_table(rows, chosen) if len(params) <= MOST_PARAMETERS else _values(rows, params))
+        click.echo()
     for row in rows:
         if row.verdict:
             click.echo(f"  {row.name}: {row.verdict}")
@@ -40,7 +40,7 @@ def show(title: str, rows: Sequence[Compared]) -> None:
 
 def _values(rows: Sequence[Compared], params: Sequence[str]) -> Table:
     """A line per parameter, where there are too many for columns: each value with the arms that have it."""
-    table = Table(title=PARAMETERS, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
     table.add_column("parameter", no_wrap=True)
     table.add_column("values")
     for name in params:
@@ -48,15 +48,17 @@ def _values(rows: Sequence[Compared], params: Sequence[str]) -> Table:
         for row in rows:
             if name in row.params:
                 arms_with.setdefault(row.params[name], []).append(row.name)
-        table.add_row(name, "; ".join(f"{value} ({', '.join(arms)})" for value, arms in arms_with.items()))
+        values = "; ".join(f"{value} ({', '.join(arms)})" for value, arms in arms_with.items())
+        # Brackets of a list are no markup.
+        table.add_row(Text(name), Text(values))
     return table
 
 
-def _table(title: str, rows: Sequence[Compared], columns: Sequence[Column], caption: str | None) -> Table:
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+def _table(rows: Sequence[Compared], columns: Sequence[Column]) -> Table:
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
     table.add_column("arm", no_wrap=True)
     for column in columns:
-        table.add_column(column.label, justify="right", overflow="fold")
+        table.add_column(Text(column.label), justify="right", overflow="fold")
     for row in rows:
-        table.add_row(row.name, *(column.cell(row).text for column in columns))
+        table.add_row(Text(row.name), *(Text(column.cell(row).text) for column in columns))
     return table

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from winnow.tracking.hooks import TrackingHooks, end_killed
-from winnow.tracking.runs import Found, Runs
 from winnow.tracking.sweep import SweepRun, track_sweep
 
-__all__ = ["Found", "Runs", "SweepRun", "TrackingHooks", "end_killed", "hooks", "is_off", "store_of", "track_sweep"]
+__all__ = ["SweepRun", "TrackingHooks", "end_killed", "hooks", "is_off", "store_of", "track_sweep"]
 
 
 def store_of(project: Path, environment: Mapping[str, str]) -> str:

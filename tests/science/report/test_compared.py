@@ -9,6 +9,7 @@ from winnow.report.compared import (
     differing,
     domains_of,
     error_of,
+    have_other_controls,
     table_of,
     verdict_of,
     were_asked_differently,
@@ -63,3 +64,18 @@ def test_arms_that_answered_other_rows_are_noticed():
     rows = [Compared("a", "a", asked="x"), Compared("b", "b", asked="x"), Compared("old", "old")]
     assert not were_asked_differently(rows)
     assert were_asked_differently([*rows, Compared("c", "c", asked="y")])
+
+
+def test_a_control_of_another_study_is_noticed():
+    own = Compared("random", "random", parent="1")
+    other = Compared("random 2", "random", parent="2")
+    less = Compared("less", "less", parent="1", control="random", verdict="better")
+    assert not have_other_controls([own, less])
+    assert not have_other_controls([less])
+    assert not have_other_controls([own, other, less])
+    assert have_other_controls([other, less])
+
+
+def test_one_number_in_two_spellings_is_no_difference():
+    rows = [Compared(value, "a", params={"lr": value, "dims": f"[{value}]"}) for value in ("8", "8.0")]
+    assert differing(rows) == ["dims"]
