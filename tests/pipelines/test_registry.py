@@ -310,7 +310,7 @@ def test_the_method_pipeline_goes_from_raw_files_to_the_comparison():
     method = register_pipelines()["pareto_reweighting"]
     names = {node.name for node in method.nodes}
     assert {"ingest", "compare", "compare_gains", *(f"{arm}.tell_gains" for arm in PARETO)} <= names
-    assert all(name.startswith("params:") for name in method.inputs())
+    assert all(name.startswith("param") for name in method.inputs())
 
 
 def test_the_arm_select_moe_alone_is_the_method_from_raw_files_to_the_comparison(monkeypatch: pytest.MonkeyPatch):
@@ -322,7 +322,7 @@ def test_the_arm_select_moe_alone_is_the_method_from_raw_files_to_the_comparison
     assert {"select_moe_convert", "select_moe_verify", "select_moe_warmup", "select_moe_score", "separate"} <= set(
         nodes
     )
-    assert all(name.startswith("params:") for name in method.inputs())
+    assert all(name.startswith("param") for name in method.inputs())
     monkeypatch.setattr(requested, "_requested", ("random", "select_moe"))
     nodes = {node.name: node for node in register_pipelines()["select_moe"].nodes}
     assert "select_moe_diverse.evaluation" not in nodes["compare"].inputs
@@ -366,7 +366,7 @@ def test_benchmark_tasks_are_asked_of_each_arm_and_of_the_base_model_beside(
     assert set(nodes["compare_benchmarks"].inputs) == {f"{arm}.benchmarks" for arm in ("base", "random", "length")}
     assert "base.evaluate" not in nodes, "the base model is no arm of this study"
     assert "held_out" not in nodes["base.benchmarks"].inputs
-    assert all(name.startswith("params:") for name in registered["study"].inputs())
+    assert all(name.startswith("param") for name in registered["study"].inputs())
     assert {"gather_tasks", "random.benchmarks"} <= {node.name for node in registered["benchmarks"].nodes}
     catalog = context.catalog
     before: dict[str, set[str]] = {}
