@@ -9,6 +9,7 @@ import pandas as pd
 from winnow.selection.everything import ranked
 
 BINS = 10
+STREAM = 1
 
 
 def rank_by_validation_length(pool: pd.DataFrame, validation: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -23,7 +24,8 @@ def rank_by_validation_length(pool: pd.DataFrame, validation: pd.DataFrame, seed
     shares = np.bincount(np.searchsorted(edges, validation["n_tokens"]), minlength=len(edges) + 1) / len(validation)
 
     pool = pool.sort_values("example_id", ignore_index=True)
-    random = np.random.default_rng(seed)
+    # Of its own stream: with that of the strategy `random`, which it is compared with, it would share most rows.
+    random = np.random.default_rng([seed, STREAM])
     shuffled = pool.iloc[random.permutation(len(pool))].reset_index(drop=True)
     bins = pd.Series(np.searchsorted(edges, shuffled["n_tokens"]))
     place_in_bin = bins.groupby(bins).cumcount() + random.random(len(shuffled))

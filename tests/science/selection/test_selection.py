@@ -31,6 +31,14 @@ def test_every_ranking_holds_each_example_once():
         assert list(ranking["rank"]) == list(range(100))
 
 
+def test_length_and_random_share_no_more_rows_than_chance_for_the_same_seed():
+    pool = pool_of(np.full(2000, 7))
+    first, second = rank_by_validation_length(pool, pool, 3), rank_at_random(pool, 3)
+    shared = len(set(first.example_id.head(200)) & set(second.example_id.head(200)))
+    # Hypergeometric: 20 are expected, with a standard deviation of 4.
+    assert shared < 36
+
+
 def test_length_matches_the_validation_lengths_in_every_prefix():
     random = np.random.default_rng(0)
     pool = pool_of(random.integers(1, 1000, 5000))
