@@ -1,7 +1,5 @@
 """EK-FAC is the exact inverse curvature where that is a Kronecker product, and ranks like it where it is not."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.func import functional_call
 
+from support.regression import fit, passes, squared, whitened
 from winnow.errors import BadInput, BadSetting
 from winnow.gradients.layers import Layer, LayerPasses, find_layers
 from winnow.influence.ekfac import (
@@ -21,8 +20,6 @@ from winnow.influence.ekfac import (
 )
 
 ONE = Layer("one", 3, 2, has_bias=False)
-# Losses per row, from what a model says.
-Losses = Callable[[torch.Tensor], torch.Tensor]
 
 
 def fitted(batches: list[tuple[torch.Tensor, torch.Tensor]], damping: float = 0.0) -> Ekfac:
@@ -123,36 +120,14 @@ def small_network() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     return network, rows, labels
 
 
-def squared(said: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The loss of each row under normal errors: labels of the model are what it says, and such an error."""
-    return 0.5 * (said - wanted).square().sum(1)
-
-
-def passes(network: nn.Module, rows: torch.Tensor, losses: Losses, tell: Callable[..., None]) -> None:
-    with LayerPasses(network, find_layers(network, ["*"])).to(tell, len(rows)):
-        losses(network(rows)).sum().backward()
-
-
 def test_it_ranks_like_exact_influence_on_a_small_network():
     network, rows, labels = small_network()
     errors = torch.randn(TRAIN, 3, dtype=torch.float64)
-    ones = torch.ones(TRAIN)
-
-    def sampled(said: torch.Tensor) -> torch.Tensor:
-        return squared(said, said.detach() + errors)
-
-    factors = FactorSums()
-    passes(network, rows[:TRAIN], sampled, factors.add)
-    squares = EigenvalueSums(eigenbases(factors.sums))
-    passes(network, rows[:TRAIN], sampled, lambda layer, x, d: squares.add(layer, x, d, ones))
-    ekfac = Ekfac(squares.bases, {name: total / TRAIN for name, total in squares.sums.items()}, 0.1)
-    found: list[torch.Tensor] = []
-    own = lambda said: squared(said, labels)  # noqa: E731
-    passes(network, rows, own, lambda layer, x, d: found.append(ekfac.whitened(layer, x, d).flatten(1)))
-    features = torch.cat(found, 1)
+    ekfac, means = fit(network, rows[:TRAIN], errors, 0.1)
+    features = whitened(ekfac, network, rows, labels)
     estimate = features[:TRAIN] @ features[TRAIN:].mean(0)
 
-    damping = {name: float(total.mean() / TRAIN * 0.1) for name, total in squares.sums.items()}
+    damping = {name: 0.1 * mean for name, mean in means.items()}
     exact, by_layer, dots = exact_influence(network, rows, labels, damping)
     assert spearmanr(estimate, exact).statistic >= 0.9
     assert spearmanr(estimate, by_layer).statistic >= 0.98
