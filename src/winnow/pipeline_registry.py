@@ -15,6 +15,7 @@ from pipelines import (
     benchmarks,
     clusters,
     compare_parallelism,
+    datamodels,
     ekfac,
     evaluate,
     fabricate,
@@ -91,6 +92,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     selector = SelectMoeParams.model_validate(given["select_moe"])
     shared |= select_moe.create_pipelines(selector, fabricated="fabricate" in shared)
     shared |= baselines.create_pipelines(fabricated="fabricate" in shared)
+    shared["datamodels"] = datamodels.create_pipeline(scoring.mode)
     arms = _arms(given, scoring, study)
     shared |= {"benchmarks": benchmarks.create_pipeline()} if asking.tasks else {}
     shared["assistant"] = assistant.create_pipeline()
@@ -222,7 +224,7 @@ def _gradient_stages(warmups: dict[str, WarmupParams], params: InfluenceParams) 
         "targets": targets.create_pipeline(own_base),
         "gradients": gradients.create_pipeline(own_base) if params.mode == "store" else pipeline([]),
         "influence": influence.create_pipeline(params.mode, own_base),
-        "ekfac": ekfac.create_pipeline(params.ekfac, warmups) if params.estimator == "ekfac" else pipeline([]),
+        "ekfac": ekfac.create_pipeline(params.ekfac, warmups),
     }
     if has_matrix(params):
         stages["influence_matrix"] = influence_matrix.create_pipeline(params.estimator, params.columns)

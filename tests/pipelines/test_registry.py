@@ -98,6 +98,7 @@ def test_the_layers_have_an_order_where_arms_are_drawn_as_one_box(context: Kedro
         "pareto_reweighting",
         "select_moe",
         "compare_parallelism",
+        "datamodels",
         "assistant",
         "verify",
         *BASELINES,
@@ -466,3 +467,13 @@ def test_the_experiment_with_an_identity_asks_validation_rows_alone():
     assert all("validation" in node.inputs and "chat_model" in node.inputs for node in learning)
     assert not [node.name for node in nodes.values() if "held_out" in node.inputs]
     assert all(name.startswith("params:") for name in register_pipelines()["assistant"].inputs())
+
+
+def test_all_estimators_are_held_to_models_of_subsets_from_the_raw_files_on(monkeypatch: pytest.MonkeyPatch):
+    for mode, without in (("store", set()), ("direct", {"gradient_products"})):
+        registered = registered_with(monkeypatch, influence={"mode": mode})["datamodels"]
+        nodes = {node.name: node for node in registered.nodes}
+        scores = {"gradient_products", "ekfac_products", "scores", "row_scores", "bm25_scores", "rds_scores"} - without
+        assert set(nodes["score_estimators"].inputs) == {"subset_losses", "params:verify.datamodels", *scores}
+        assert "held_out" not in {name for node in registered.nodes for name in node.inputs}
+        assert all(name.startswith("params:") for name in registered.inputs())

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from winnow.errors import BadSetting, MissingResource, WinnowError, WorkerFailed
-from winnow.params import CompareParallelismParams, FinetuneParams, Machine, Method, SamplesParams, Sharing
+from winnow.params import CompareParallelismParams, FinetuneParams, Machine, Method, Sharing
 from winnow.report.parallelism import draw_parallelism, parallelism_table
 from winnow.report.trainer_logs import read_trainer_log
 from winnow.stages import Finished, FinishedParts, Place, locate, require_build
@@ -82,10 +82,7 @@ def cost_of(
 
 def settings_of(method: Method, params: CompareParallelismParams, finetune: FinetuneParams) -> FinetuneParams:
     """The fine-tuning of a cell: its steps alone, without what is saved or looked at meanwhile."""
-    alone: dict[str, Any] = {"steps": params.steps, "epochs": 1.0, "moments": False}
-    alone |= {"checkpoints": 1, "save_every": None, "keep_checkpoints": None}
-    alone |= {"validation_rows": 0, "samples": SamplesParams()}
-    return finetune.model_copy(update={"method": method, **alone})
+    return finetune.alone(params.steps).model_copy(update={"method": method})
 
 
 def machine_of(engine: Sharing, params: CompareParallelismParams, machine: Machine) -> Machine:

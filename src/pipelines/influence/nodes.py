@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from pipelines.gradients.nodes import checkpoint_task, checkpoint_weights
-from pipelines.targets.nodes import labels_of
+from pipelines.targets.nodes import domains_of, labels_of
 from winnow.errors import BadSetting
 from winnow.influence.files import top_name, write_selected
 from winnow.influence.ranking import target_scores, weighted_scores
@@ -31,17 +31,44 @@ def score(
     machine: Machine,
 ) -> FinishedParts:
     """Cosines from the stores, one table per checkpoint, sealed under what decided it."""
-    weights = train_gradients.summary["weights"]
-    sides = stores_of(train_gradients, validation_gradients, params)
     rows = train_gradients.summary["rows"]
     per_row = 4 * rows * targets.summary["tables"]["targets"]["rows"] <= params.per_row_mb * 2**20
+    form = {"per_row": per_row}
+    places = _score_stores(train_gradients, validation_gradients, targets, labels_of(targets), form, params, machine)
+    return _opened(places, train_gradients.summary["weights"])
+
+
+def score_in_units_of_loss(
+    train_features: FinishedParts,
+    target_features: FinishedParts,
+    targets: Finished,
+    params: InfluenceParams,
+    machine: Machine,
+) -> FinishedParts:
+    """Dot products from the stores: how much lower each row makes the mean loss of each target, to the first order."""
+    form = {"per_row": False, "normalize": False}
+    places = _score_stores(train_features, target_features, targets, domains_of(targets), form, params, machine)
+    return _opened(places, train_features.summary["rates"])
+
+
+def _score_stores(
+    train_features: FinishedParts,
+    target_features: FinishedParts,
+    targets: Finished,
+    labels: dict[str, str],
+    form: dict[str, bool],
+    params: InfluenceParams,
+    machine: Machine,
+) -> dict[str, Place]:
+    """A table per checkpoint, each with a column per label."""
+    sides = stores_of(train_features, target_features, params)
     root = machine.data_root / "03_primary"
     places = {
         step: locate(
             root,
             "scores",
             REVISION,
-            {"mode": "store", "per_row": per_row},
+            {"mode": "store", **form},
             {"train": train.fingerprint, "validation": validation.fingerprint, "targets": targets.fingerprint},
         )
         for step, (train, validation) in sides.items()
@@ -52,12 +79,13 @@ def score(
         task = {
             "train": {step: str(train.path) for step, (train, _) in sides.items()},
             "targets": {step: str(validation.path) for step, (_, validation) in sides.items()},
-            "labels": labels_of(targets),
-            "per_row": per_row,
-            "data": {"train": tokens_of(train_gradients), "targets": tokens_of(validation_gradients)},
+            "labels": labels,
+            "normalize": True,
+            **form,
+            "data": {"train": tokens_of(train_features), "targets": tokens_of(target_features)},
         }
         launch_missing("scores", task, missing, machine.one_process())
-    return _opened(places, weights)
+    return places
 
 
 def score_directly(

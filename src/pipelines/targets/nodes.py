@@ -48,6 +48,11 @@ def labels_of(targets: Finished) -> dict[str, str]:
     return dict(rows.collect().iter_rows())
 
 
+def domains_of(targets: Finished) -> dict[str, str]:
+    """The target of each of its rows."""
+    return dict(targets.scan().select("example_id", "subset").collect().iter_rows())
+
+
 def tokenize_targets(targets: Finished, base_model: Finished, params: TokenizeParams, machine: Machine) -> Finished:
     """Render the targets with the tokenizer of the model that takes the gradients."""
     return tokenize_splits({"validation": targets}, base_model, params, machine)

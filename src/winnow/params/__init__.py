@@ -34,7 +34,7 @@ from winnow.params.parallelism import CompareParallelismParams
 from winnow.params.select_moe import ConstraintParams, SelectMoeParams, SelectorScoreParams, SelectorWarmupParams
 from winnow.params.study import ArmParams, BudgetParams, EvaluateParams, SelectionParams, StudyParams
 from winnow.params.training import FinetuneParams, LoraParams, Method, SamplesParams, WarmupParams
-from winnow.params.verify import ContaminationParams, LeaveOutParams, VerifyParams
+from winnow.params.verify import ContaminationParams, DatamodelsParams, LeaveOutParams, VerifyParams
 
 __all__ = [
     "AdamFeatureParams",
@@ -48,6 +48,7 @@ __all__ = [
     "CompareParallelismParams",
     "ConstraintParams",
     "ContaminationParams",
+    "DatamodelsParams",
     "EkfacParams",
     "Engine",
     "EvaluateParams",

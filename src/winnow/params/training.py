@@ -1,7 +1,7 @@
 """Fine-tuning, and the warm-ups whose checkpoints are looked at."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -68,6 +68,13 @@ class FinetuneParams(Params):
     def watched(self) -> bool:
         """Whether there is more to tell of a training than its own loss."""
         return bool(self.validation_rows or self.samples.prompts or self.samples.files)
+
+    def alone(self, steps: int) -> Self:
+        """The same training with so many steps, without what is saved or looked at meanwhile."""
+        saved: dict[str, Any] = {"checkpoints": 1, "save_every": None, "keep_checkpoints": None, "moments": False}
+        return self.model_copy(
+            update={"steps": steps, "epochs": 1.0, **saved, "validation_rows": 0, "samples": SamplesParams()}
+        )
 
 
 class WarmupParams(FinetuneParams):

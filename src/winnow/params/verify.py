@@ -1,4 +1,4 @@
-"""How selections are verified: against planted truth, against each other, against held-out rows, by retraining."""
+"""How selections and estimates are verified: planted truth, each other, held-out rows, retraining."""
 
 from pydantic import Field
 
@@ -19,6 +19,18 @@ class LeaveOutParams(Params):
     steps: int | None = Field(default=None, ge=1, description="of each training; None: as `finetune` has it")
 
 
+class DatamodelsParams(Params):
+    """Models trained on random subsets of rows, whose losses an estimator of influence should predict."""
+
+    subsets: int = Field(default=64, ge=8, description="trainings, each on a random subset of the rows")
+    share: float = Field(default=0.5, gt=0, lt=1, description="of the rows that are in a subset")
+    rows: int | None = Field(default=300, ge=4, description="of the pool, at random; None: all of it")
+    steps: int = Field(default=40, ge=1, description="of each training; all else is as in `finetune`")
+    seeds: int = Field(default=1, ge=1, description="trainings for each subset, whose losses are averaged")
+    draws: int = Field(default=2000, ge=100, description="of the bootstrap that confidence intervals come from")
+    seed: int = Field(default=0, description="of rows, subsets, the bootstrap and the random scores")
+
+
 class VerifyParams(Params):
     """The checks, and the arms that they look at."""
 
@@ -27,3 +39,4 @@ class VerifyParams(Params):
     )
     contamination: ContaminationParams = ContaminationParams()
     leave_out: LeaveOutParams = LeaveOutParams()
+    datamodels: DatamodelsParams = DatamodelsParams()

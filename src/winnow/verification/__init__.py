@@ -1,0 +1,1 @@
+"""Proof: what estimates and methods are held to."""

@@ -1,4 +1,7 @@
-"""Worker: cosines of every training row with every subtask, from stores of features, one table per checkpoint."""
+"""Worker: cosines of every training row with every subtask, from stores of features, one table per checkpoint.
+
+Not normalised they are dot products with a label's mean gradient.
+"""
 
 import time
 from pathlib import Path
@@ -22,7 +25,7 @@ def work(worker: Worker) -> dict[str, Any]:
     """Score the checkpoints that are missing."""
     use_threads(worker)
     task = worker.job.task
-    labels = dict(task["labels"])
+    labels, normalize = dict(task["labels"]), task["normalize"]
     for number, (step, place) in enumerate(worker.job.places.items()):
         worker.report(done=number, total=len(worker.job.places), unit="checkpoints", message=f"checkpoint {step}")
         start = time.monotonic()
@@ -31,13 +34,13 @@ def work(worker: Worker) -> dict[str, Any]:
         for side, store in (("train", train), ("targets", targets)):
             require_data(store, task["data"][side])
         names, features = targets.features()
-        unit = unit_rows(features)
-        means = mean_queries(unit, [labels[name] for name in names])
+        features = unit_rows(features) if normalize else features
+        means = mean_queries(features, [labels[name] for name in names])
         require_all(labels, means, targets.rejected().rows())
         target = Work(place)
         if task["per_row"]:
-            target.commit(PER_ROW, _table(train, unit, names).write_parquet)
-        table = _table(train, np.stack(list(means.values())), list(means))
+            target.commit(PER_ROW, _table(train, features, names, normalize).write_parquet)
+        table = _table(train, np.stack(list(means.values())), list(means), normalize)
         target.commit(SCORES, table.write_parquet)
         seal_scores(target, table.height + train.rejected().height, time.monotonic() - start)
     return {}
@@ -61,13 +64,14 @@ def seal_scores(target: Work, rows: int, seconds: float) -> None:
     target.finish({"tables": {"scores": entry}, "rejected": rows - table.height}, cost)
 
 
-def _table(store: FeatureStore, queries: np.ndarray, names: list[str]) -> pl.DataFrame:
+def _table(store: FeatureStore, queries: np.ndarray, names: list[str], normalize: bool) -> pl.DataFrame:
     rows = store.rows()
     found = score_store(store, queries)
     starts = np.cumsum([0, *map(len, found)])
     place = starts[rows["shard"].to_numpy()] + rows["row"].to_numpy()
-    cosines = np.concatenate(found)[place]
-    return pl.DataFrame({"example_id": rows["example_id"], **{name: cosines[:, n] for n, name in enumerate(names)}})
+    scores = np.concatenate(found)[place]
+    scores = scores if normalize else scores * rows["norm"].to_numpy()[:, None]
+    return pl.DataFrame({"example_id": rows["example_id"], **{name: scores[:, n] for n, name in enumerate(names)}})
 
 
 if __name__ == "__main__":
