@@ -56,12 +56,15 @@ def train_subsets(
             return finished
         domains = domains_of(targets)
         losses = pl.concat(_losses_of(scored[name], *run, domains) for name, run in runs.items())
-        members = pl.concat(
-            pl.DataFrame({"example_id": subset}).select(pl.lit(number).alias("subset"), "example_id")
-            for number, subset in enumerate(subsets)
-        )
-        tables = work.commit_tables({"losses": losses, "members": members})
+        tables = work.commit_tables({"losses": losses, "members": _members_of(subsets)})
         return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
+
+
+def _members_of(subsets: list[list[str]]) -> pl.DataFrame:
+    return pl.concat(
+        pl.DataFrame({"example_id": subset}).select(pl.lit(number).alias("subset"), "example_id")
+        for number, subset in enumerate(subsets)
+    )
 
 
 def _losses_of(part: Finished, subset: int, seed: int, domains: dict[str, str]) -> pl.DataFrame:

@@ -29,6 +29,6 @@ def draw_datamodels(scores: pl.DataFrame) -> "Figure":
             axes.errorbar(score, places, xerr=bars, fmt="o", capsize=3, markersize=4, label=text[domain], color=color)
         axes.set_yticks(range(len(estimators)), [text[name] for name in estimators])
         axes.invert_yaxis()
-        axes.set_xlabel(f"Spearman's correlation over {scores['subsets'][0]} subsets, 95 % interval; 0: random")
+        axes.set_xlabel(f"linear datamodeling score, {scores['subsets'][0]} subsets, 95 % interval")
         axes.legend(title="domain", bbox_to_anchor=(1.02, 1), loc="upper left")
         return drawn(figure)
