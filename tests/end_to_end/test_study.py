@@ -181,7 +181,7 @@ def test_baselines_choose_each_in_its_way_and_are_held_to_what_was_planted(study
 def test_selections_are_verified_without_a_training(study: Study):
     before = folders(study, "finetune")
     named = "verify.arms=[length,bm25],study.name=verify"
-    output = study.kedro("run", "--pipelines", "verify", "--env", "test", "--params", named)
+    output = study.kedro("run", "--pipelines", "verify_selections", "--env", "test", "--params", named)
     assert folders(study, "finetune") == before
     assert "(the pool)" in output
     arms = ["random", "length", "bm25"]
@@ -206,7 +206,9 @@ def test_selections_are_verified_without_a_training(study: Study):
     (parent,) = (run for run in runs if run.data.tags["winnow.kind"] == "study")
     metrics = {f"verify/{kind}/{arm}" for kind in ("precision", "near_duplicates", "contaminated") for arm in arms}
     assert metrics | {"verify/auc/bm25/wrong"} <= set(parent.data.metrics)
-    changed = study.kedro("plan", "--pipelines", "verify", "--env", "test", "--params", "verify.contamination.ngram=8")
+    changed = study.kedro(
+        "plan", "--pipelines", "verify_selections", "--env", "test", "--params", "verify.contamination.ngram=8"
+    )
     assert "parameter `verify.contamination.ngram` changed 13 -> 8" in changed
 
 

@@ -17,8 +17,9 @@ from pydantic import BaseModel
 
 from pipelines import requested
 from pipelines.arms import ARMS, PARETO, of_full_size
+from pipelines.configured import Configured
 from winnow.errors import BadSetting
-from winnow.pipeline_registry import known_arms, register_pipelines
+from winnow.pipeline_registry import register_pipelines
 from winnow.recipes import check_params
 from winnow.registration import parameters
 
@@ -165,16 +166,16 @@ def test_an_unknown_arm_is_refused_with_the_known_ones():
         "and less_<target> and pareto_best_<target>"
     )
     with pytest.raises(BadSetting, match=known):
-        known_arms(["random", "randm"], parameters())
+        Configured(parameters()).known(["random", "randm"])
 
 
 def test_an_arm_for_one_target_needs_a_declared_target_and_settings():
     given = {"targets": {"sets": {"bbh": {"files": "x"}}}, "arms": {"less_bbh": {}, "less_mmlu": {}}, "influence": {}}
-    assert known_arms(["less", "less_bbh"], given) == ("less", "less_bbh")
+    assert Configured(given).known(["less", "less_bbh"]) == ("less", "less_bbh")
     with pytest.raises(BadSetting, match=r"'less_mmlu' has no target: `targets\.sets` has bbh"):
-        known_arms(["less_mmlu"], given)
+        Configured(given).known(["less_mmlu"])
     with pytest.raises(BadSetting, match=r"Add `arms\.less_bbh"):
-        known_arms(["less_bbh"], {**given, "arms": {}})
+        Configured({**given, "arms": {}}).known(["less_bbh"])
     assert {"less_math", "less_code", "less_science", "pareto_best_math"} <= set(register_pipelines())
 
 
@@ -195,9 +196,11 @@ def test_the_direct_mode_has_no_store(monkeypatch: pytest.MonkeyPatch):
     registered = register_pipelines()
     assert not {"pareto", "influence_matrix", "pareto_balanced", "random_beta"} & set(registered)
     with pytest.raises(BadSetting, match=r"'random_beta' needs influence of clusters.* Set `influence\.mode: store`"):
-        known_arms(["random_beta"], direct)
+        Configured(direct).known(["random_beta"])
+    assert "pareto_balanced" in parameters()["study"]["arms"]
+    assert "pareto_balanced.finetune" not in {node.name for node in registered["study"].nodes}
     whitened = {**direct, "influence": {"mode": "direct", "estimator": "ekfac"}}
-    assert known_arms(["random_beta"], whitened) == ("random_beta",), "curvature has a store of its own"
+    assert Configured(whitened).known(["random_beta"]) == ("random_beta",), "curvature has a store of its own"
     assert "gradients" not in registered
     datasets = {name for node in registered["less"].nodes for name in (*node.inputs, *node.outputs)}
     assert "scores" in datasets
@@ -284,10 +287,10 @@ def test_what_cannot_be_repeated_is_refused(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(BadSetting, match="'less'; it has to be an arm of mixtures"):
         registered_with(monkeypatch, study={"rounds": 2, "rounds_by": "less"})
     with pytest.raises(BadSetting, match="'pareto_knee_round_2' is of a round that the study does not have"):
-        known_arms(["pareto_knee_round_2"], parameters())
+        Configured(parameters()).known(["pareto_knee_round_2"])
     for name in ("less_round_2", "pareto_knee_round_2_round_2", "pareto_knee_round_1"):
         with pytest.raises(BadSetting, match=f"No arm is called '{name}'"):
-            known_arms([name], parameters())
+            Configured(parameters()).known([name])
 
 
 def test_mixtures_of_full_size_have_controls_of_full_size(monkeypatch: pytest.MonkeyPatch):
@@ -441,18 +444,19 @@ def test_a_cost_table_that_cannot_be_is_refused(wrong: dict[str, object], why: s
 
 def test_verification_looks_at_arms_that_select_and_trains_none(monkeypatch: pytest.MonkeyPatch):
     registered = registered_with(monkeypatch, study={"arms": ["base", "all", "length"]})
-    nodes = {node.name: node for node in registered["verify"].nodes}
+    nodes = {node.name: node for node in registered["verify_selections"].nodes}
     placed = {name for name in nodes if name.endswith(".place_rows")}
     assert placed == {"random.place_rows", "length.place_rows"}
     assert "verify_planted" in nodes
     assert not [name for name in nodes if name.endswith((".finetune", ".evaluate"))]
-    assert all(name.startswith("params:") for name in registered["verify"].inputs())
+    assert all(name.startswith("params:") for name in registered["verify_selections"].inputs())
     retrained = {node.name for node in registered["leave_out"].nodes}
+    assert {*nodes, *retrained, "datamodels"} <= {node.name for node in registered["verify"].nodes}
     assert {"leave_out", "show_leave_out", "influence_matrix"} <= retrained
     assert not {"leave_out"} & {*nodes, *(node.name for node in registered["study"].nodes)}, "it is costly"
     asked = {**parameters()["verify"], "arms": ["less", "all"]}
     own = registered_with(monkeypatch, verify=asked, ingest={"folder": "mine"})
-    names = {node.name for node in own["verify"].nodes}
+    names = {node.name for node in own["verify_selections"].nodes}
     assert {"random.place_rows", "less.place_rows", "all.place_rows"} <= names
     assert "verify_planted" not in names, "nobody knows what is planted in one's own data"
     with pytest.raises(BadSetting, match=r"'base' selects no rows \(`verify\.arms`\)"):
