@@ -38,7 +38,7 @@ study: install ## run every way of choosing, ten seeds each: hours; an interrupt
 	$(BIN)/kedro run --config recipes/study.yml
 
 test: install ## run every test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: install ## style, types, and the architecture's import rules
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ Takes the base model, the tokens and the mix of `random` that lie in the data fo
 """
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -18,8 +19,8 @@ from winnow.params import FinetuneParams, Machine
 from winnow.stages import Finished
 
 
-def newest(folder: Path) -> Finished:
-    return Finished.open(max(folder.glob("*/record.json"), key=lambda path: path.stat().st_mtime).parent)
+def finished(data: Path, dataset: str) -> Finished:
+    return Finished.open(data / json.loads((data / dataset).read_text())["path"])
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     data = options.data.resolve()
-    tokens, base = newest(data / "02_intermediate/tokens"), newest(data / "06_models/base")
+    tokens, base = finished(data, "02_intermediate/tokens.json"), finished(data, "06_models/base_model.json")
     mix = pd.read_parquet(data / "03_primary/arms/random/training_mix.parquet")
     counts = as_counts(mix[mix.seed == 0])
     names = [str(seed) for seed in range(options.seeds)]

@@ -14,7 +14,7 @@ from support.models import MODELS, make_model, make_rows
 from winnow.errors import BadSetting
 from winnow.records.tokens import TokenRow
 from winnow.training.data import IGNORED, collate
-from winnow.training.packing import first_fit, pack, require_packing
+from winnow.training.packing import SHORT, first_fit, layout, pack, require_packing
 
 INPUTS = ("input_ids", "attention_mask", "position_ids")
 
@@ -53,18 +53,25 @@ def test_no_row_learns_to_predict_the_first_token_of_the_next():
 
 
 def test_what_is_left_of_a_sequence_is_a_row_of_its_own():
-    rows = [TokenRow(name, np.ones(length, np.int32), np.ones(length, bool)) for name, length in (("a", 7), ("b", 4))]
+    lengths = (("a", 7), ("b", 7), ("c", 4))
+    rows = [TokenRow(name, np.ones(length, np.int32), np.ones(length, bool)) for name, length in lengths]
     batch = pack(rows, 0)
-    assert batch["position_ids"][1].tolist() == [0, 1, 2, 3, 0, 1, 2]
-    assert batch["labels"][1, 4:].tolist() == [IGNORED] * 3
+    assert batch["position_ids"].tolist()[-1] == [0, 1, 2, 3, 0, 1, 2]
+    assert batch["labels"][-1, 4:].tolist() == [IGNORED] * 3
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=40))
+def test_every_row_has_a_place_and_no_layout_has_more_places_than_rows_as_long_as_the_longest(lengths: list[int]):
+    sequences, longest = layout(lengths)
+    assert sorted(place for sequence in sequences for place in sequence) == list(range(len(lengths)))
+    assert max(sum(lengths[place] for place in sequence) for sequence in sequences) == longest
+    assert longest <= max(max(lengths), min(2 * max(lengths), SHORT)), "attention would cost more"
+    assert len(sequences) * longest <= len(first_fit(lengths, max(lengths))) * max(lengths)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40))
-def test_every_row_has_a_place_and_no_sequence_is_longer_than_the_longest(lengths: list[int]):
-    sequences = first_fit(lengths)
-    assert sorted(place for sequence in sequences for place in sequence) == list(range(len(lengths)))
-    assert all(sum(lengths[place] for place in sequence) <= max(lengths) for sequence in sequences)
-    # First fit leaves at most one sequence half empty.
+def test_first_fit_leaves_at_most_one_sequence_half_empty(lengths: list[int]):
+    sequences = first_fit(lengths, max(lengths))
     assert sum(sum(lengths[place] for place in sequence) * 2 <= max(lengths) for sequence in sequences) <= 1
 
 
