@@ -54,12 +54,15 @@ def summarise_base(evaluation: FinishedParts) -> dict[str, float]:
     return summarise(evaluation, None)
 
 
-def compare_arms(arms: tuple[ArmSpec, ...]) -> Callable[..., pd.DataFrame]:
-    """A node function that compares these arms: it takes their evaluations, then the models of those that have one."""
+def compare_arms(arms: tuple[ArmSpec, ...]) -> Callable[..., tuple[pd.DataFrame, dict[str, Any]]]:
+    """A node function that compares these arms, and tells the verdicts.
+
+    It takes their evaluations, then the models of those that have one.
+    """
 
     def compare_study(
         study: StudyParams, finetune: FinetuneParams, budget: BudgetParams, pool: Finished, *results: FinishedParts
-    ) -> pd.DataFrame:
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
         evaluations = dict(zip((arm.name for arm in arms), results, strict=False))
         trained = [arm.name for arm in arms if arm.size != "none"]
         models = dict(zip(trained, results[len(arms) :], strict=True))
@@ -67,14 +70,11 @@ def compare_arms(arms: tuple[ArmSpec, ...]) -> Callable[..., pd.DataFrame]:
             arm.name: Result(arm.name, _columns(arm, budget), arm.controls, evaluations[arm.name], models.get(arm.name))
             for arm in arms
         }
-        return compare(found, study.name, shared_settings(finetune, budget, pool, next(iter(evaluations.values()))))
+        settings = shared_settings(finetune, budget, pool, next(iter(evaluations.values())))
+        table = compare(found, study.name, settings)
+        return table, told_by_arm(table)
 
     return compare_study
-
-
-def tell_verdicts(comparison: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
-    """What the newest comparison says of each arm, for the tracker."""
-    return told_by_arm(newest_study(comparison))
 
 
 def tell_course(model: FinishedParts) -> tuple[dict[str, float], pd.DataFrame, Figure]:

@@ -59,12 +59,12 @@ def create_pipeline(arms: tuple[ArmSpec, ...], rounds_by: str) -> Pipeline:
     models = [f"{name}.model" for name in trained]
     shared = ["params:study", "params:finetune", "params:budget", "train"]
     evaluations = [f"{arm.name}.evaluation" for arm in arms]
-    compare = Node(nodes.compare_arms(arms), [*shared, *evaluations, *models], "comparison", name="compare")
+    told = ["comparison", "verdicts"]
+    compare = Node(nodes.compare_arms(arms), [*shared, *evaluations, *models], told, name="compare")
     drawn = ["accuracy_figure", "accuracy_chart", "cost_figure", "comparison_table"]
     draw = Node(nodes.draw_study, "comparison", drawn, name="draw_study")
     curves = [Node(nodes.draw_curves(trained), models, "loss_figure", name="draw_loss_curves")] if trained else []
-    tell = Node(nodes.tell_verdicts, "comparison", "verdicts", name="tell_verdicts")
-    return pipeline([compare, draw, tell, *curves, *_gains(arms, rounds_by)], tags=["report"])
+    return pipeline([compare, draw, *curves, *_gains(arms, rounds_by)], tags=["report"])
 
 
 def _gains(arms: tuple[ArmSpec, ...], rounds_by: str) -> list[Node]:

@@ -87,19 +87,19 @@ def _row(result: Result, told: Sequence[Verdict], study: str, settings: str) -> 
         "control": ",".join(result.controls),
         "seeds": len(result.evaluation.parts),
         **short,
-        **_against_strongest(told),
+        **_against_hardest(told),
         "verdict": "; ".join(verdict.sentence for verdict in told),
         "fingerprint": result.evaluation.fingerprint,
     }
 
 
-def _against_strongest(told: Sequence[Verdict]) -> dict[str, float]:
+def _against_hardest(told: Sequence[Verdict]) -> dict[str, float]:
     """The numbers of the verdict that counts; of an arm without a control there are none."""
     numbers = dict.fromkeys(VERDICT, float("nan"))
     if told:
-        strongest = told[0]
-        values = (strongest.gap.mean, strongest.gap.half_width, strongest.gap.p_value)
-        numbers = dict(zip(VERDICT, (*values, strongest.p_holm, strongest.seeds_needed), strict=True))
+        hardest = told[0]
+        values = (hardest.gap.mean, hardest.gap.half_width, hardest.gap.p_value)
+        numbers = dict(zip(VERDICT, (*values, hardest.p_holm, hardest.seeds_needed), strict=True))
     return numbers
 
 

@@ -2,7 +2,8 @@
 
 Each comparison of an arm with a control is one test; of many true nulls some look like findings, so p-values are
 Holm's: with probability 95 % no null is called a difference, however many arms there are. Intervals are those of one
-comparison. An arm with several controls has to beat them all: its numbers are those against the strongest.
+comparison. An arm with several controls has to beat them all: its numbers are those of the comparison that says least
+for it.
 """
 
 import math
@@ -49,7 +50,7 @@ class Verdict:
         """Said where one comparison by itself would have been a finding."""
         if self.gap.p_value >= 1 - LEVEL:
             return ""
-        return f", p {self.gap.p_value:.3f}, but {self.p_holm:.2f} as one of {self.comparisons} comparisons"
+        return f", p {self.gap.p_value:.3f}, but {self.p_holm:.3f} as one of {self.comparisons} comparisons"
 
     @property
     def _remedy(self) -> str:
@@ -61,7 +62,7 @@ class Verdict:
 
 
 def verdicts(controls: Mapping[str, Sequence[str]], correct: Mapping[str, np.ndarray]) -> dict[str, list[Verdict]]:
-    """Of each arm one for each control, from answers [seeds, rows]; the strongest control first."""
+    """Of each arm one for each control, from answers [seeds, rows]; what says least for it first."""
     pairs = [(arm, control) for arm, names in controls.items() for control in names]
     gaps = [difference(correct[arm], correct[control]) for arm, control in pairs]
     corrected = holm([gap.p_value for gap in gaps])
@@ -70,7 +71,14 @@ def verdicts(controls: Mapping[str, Sequence[str]], correct: Mapping[str, np.nda
     for (arm, control), gap, p_holm in zip(pairs, gaps, corrected, strict=True):
         needed = seeds_needed(correct[arm], correct[control], (1 - LEVEL) / max(tests, 1))
         found[arm].append(Verdict(control, gap, p_holm, tests, needed))
-    return {arm: sorted(told, key=lambda one: one.gap.mean) for arm, told in found.items()}
+    return {arm: sorted(told, key=_says_least) for arm, told in found.items()}
+
+
+def _says_least(told: Verdict) -> tuple[float, float]:
+    """Orders by the one-sided p-value of being better, the highest first."""
+    half = told.gap.p_value / 2
+    doubt = half if told.gap.mean > 0 else 1 - half
+    return (-1.0 if math.isnan(doubt) else -doubt, told.gap.mean)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

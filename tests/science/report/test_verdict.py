@@ -47,7 +47,7 @@ def test_a_verdict_says_which_way_and_how_far():
 
 def test_a_finding_that_is_none_among_many_says_so():
     assert said(NEAR, 0.096) == (
-        "not distinguishable from random at this budget (+2.0 ± 1.5 points, p 0.012, but 0.10 as one of 8 "
+        "not distinguishable from random at this budget (+2.0 ± 1.5 points, p 0.012, but 0.096 as one of 8 "
         "comparisons); if that is the difference, about 17 seeds of each would tell"
     )
 
@@ -69,6 +69,14 @@ def test_the_strongest_control_comes_first():
     told = verdicts({"a": ["weak", "strong"], "weak": [], "strong": []}, correct)
     assert [one.control for one in told["a"]] == ["strong", "weak"]
     assert told["weak"] == []
+
+
+def test_the_control_that_says_least_may_be_a_noisy_one_that_is_farther_away():
+    shift = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, None] + np.zeros((1, 50))
+    correct = {"a": 0.62 + 0.001 * shift, "quiet": 0.60 + 0.001 * shift, "noisy": 0.59 + 0.05 * shift}
+    told = verdicts({"a": ["quiet", "noisy"]}, correct)["a"]
+    assert [one.control for one in told] == ["noisy", "quiet"]
+    assert [one.is_told for one in told] == [False, True]
 
 
 @pytest.mark.parametrize("seed_sd", [0.0, 0.1, 0.3])
