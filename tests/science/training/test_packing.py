@@ -98,7 +98,7 @@ def test_a_model_whose_rows_see_each_other_is_refused():
 def test_weights_follow_their_rows():
     rows = make_rows(5)
     weights = {row.example_id: float(number) for number, row in enumerate(rows)}
-    for layout in (partial(collate, pad_id=0), partial(pack, pad_id=0)):
-        batch = layout(rows, weights=weights)
+    for arrange in (partial(collate, pad_id=0), partial(pack, pad_id=0)):
+        batch = arrange(rows, weights=weights)
         counted = (batch["weights"] * (batch["labels"] != IGNORED))[:, 1:].sum().item()
         assert counted == sum(weights[row.example_id] * row.supervised[1:].sum() for row in rows)
