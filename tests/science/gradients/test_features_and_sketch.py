@@ -82,7 +82,9 @@ def test_a_checkpoint_without_the_moments_of_a_parameter_is_a_clear_error():
         Adam(AdamForm(), 1, {}).of(BLOCKS[0], torch.zeros(1, 1200))
 
 
-@pytest.mark.parametrize("feature", [Sgd(), Sign(), *(Adam(form, 7, moments()) for form in FORMS)], ids=str)
+@pytest.mark.parametrize(
+    "feature", [Sgd(), Sign(), *(Adam(form, 7, moments()) for form in FORMS)], ids=["sgd", "sign", *map(str, FORMS)]
+)
 def test_the_fused_pass_is_the_plain_one(feature: Feature):
     """What runs on a CPU and what runs on any other device give the same values."""
     fused, plain = Sketch(64, seed=3), Sketch(64, seed=3)
