@@ -37,6 +37,16 @@ def drawn(figure: "Figure") -> "Figure":
     return figure
 
 
+def logarithmic(axes: Any) -> None:
+    """A logarithmic axis of x with plain numbers: matplotlib's own labels are mathematics, which is not parsed here."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def colors(number: int) -> list[Any]:
     """Colours that a colour-blind reader tells apart, as far as there are enough of them."""
     import matplotlib as mpl

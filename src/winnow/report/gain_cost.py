@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from winnow.report.canvas import blank, colors, drawn, styled
+from winnow.report.canvas import blank, colors, drawn, logarithmic, styled
 from winnow.report.compared import ACCURACY, Compared, controls_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOG_FROM = 10
 # More names than these would lie on each other: they go into a legend.
 MOST_NAMES = 8
+# Plotly's word for ticks at 1, 2 and 5 of each power of ten.
+DTICK = {"log": "D2"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 MARKS = ("o", "s", "D", "^")
 GAIN = "gain over its control in points, 95 % interval"
@@ -88,7 +90,7 @@ def draw_gain_cost(rows: Sequence[Compared]) -> "Figure":
         if many:
             axes.legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=8)
         if _is_wide(table):
-            axes.set_xscale("log")
+            logarithmic(axes)
         axes.margins(x=0.05 if many else 0.18, y=0.12)
         axes.set(xlabel=cost_label(table), ylabel=GAIN)
         return drawn(figure)
@@ -118,7 +120,9 @@ def gain_chart(rows: Sequence[Compared]) -> "go.Figure":
         )
     chart.add_hline(y=0, line_width=1, line_dash="dot")
     kind = "log" if _is_wide(table) else "linear"
-    chart.update_xaxes(title=cost_label(table), type=kind, range=_reach(table, 0.1 if many else 0.3))
+    chart.update_xaxes(
+        title=cost_label(table), type=kind, range=_reach(table, 0.1 if many else 0.3), dtick=DTICK.get(kind)
+    )
     chart.update_yaxes(title="gain over its control in points")
     chart.update_layout(showlegend=many)
     return chart

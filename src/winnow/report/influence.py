@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from winnow.report.canvas import blank, colors, drawn, styled
+from winnow.report.canvas import blank, colors, drawn, logarithmic, styled
 from winnow.report.excerpts import both_ends, with_text
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def draw_diagnostics(
         spread.set(xlabel="score", ylabel="rows", title="scores of each target")
         spread.legend(title="target")
         against.set(xlabel="supervised tokens", ylabel="score", title="score against length")
-        against.set_xscale("log")
-        for formatter in (against.xaxis.set_major_formatter, against.xaxis.set_minor_formatter):
-            formatter(lambda value, _: f"{value:g}")
+        logarithmic(against)
         _draw_agreement(figure, agreeing, tables)
         return drawn(figure)
 
