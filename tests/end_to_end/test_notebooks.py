@@ -83,14 +83,16 @@ def test_the_mixture_chosen_on_the_front_is_the_one_that_its_command_trains_on(e
 def test_runs_from_mlflow_are_told_as_the_study_told_them(explored: Study):
     with executed("compare_runs", explored, PROJECT / "notebooks") as evaluate:
         shown = pd.DataFrame(evaluate("table[['arm', 'accuracy', 'accuracy_ci']].to_dict('list')")).set_index("arm")
-        verdicts = evaluate("dict(zip(verdicts['arm'], verdicts['verdict']))")
+        verdicts = evaluate("dict(zip(told['arm'], told['verdict']))")
+        corrected = evaluate("dict(zip(told['arm'], told['p (Holm)']))")
         steps = evaluate("curves.groupby('arm')['step'].nunique().to_dict()")
         differing = evaluate("differing")
         assert evaluate("study") == "notebooks"
     told = pd.read_csv(explored.data / "08_reporting" / "comparison.csv").set_index("arm")
     assert set(shown.index) == {"random", "s2l", "pareto_balanced"}
     pd.testing.assert_frame_equal(shown.sort_index(), told[["accuracy", "accuracy_ci"]].sort_index())
-    assert verdicts == told["versus_control"].drop("random").to_dict()
+    assert verdicts == told["verdict"].drop("random").to_dict()
+    assert corrected == pytest.approx(told["p_holm"].drop("random").to_dict())
     assert set(steps) == set(shown.index)
     assert min(steps.values()) > 1
     assert "params.arm.strategy" in differing
