@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from winnow.progress import News, listening
 
@@ -57,7 +58,7 @@ class ProgressHooks:
     def after_node_run(self, node: Node) -> None:
         """Say how long it took."""
         self._clear()
-        self.console.print(f"{node.name:<28} {time.monotonic() - self.started:6.1f} s", highlight=False)
+        _say(self.console, f"{node.name:<28} {time.monotonic() - self.started:6.1f} s")
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -83,7 +84,7 @@ class ProgressHooks:
     def _hear(self, news: News) -> None:
         if news.total is None or news.done is None:
             if news.message:
-                self.console.print(f"{self.node}: {news.message}", highlight=False, soft_wrap=True)
+                _say(self.console, f"{self.node}: {news.message}")
             return
         measured = [f"{name.split('/')[1]} {value:.3f}" for name, value in news.metrics.items() if "/" in name]
         detail = " ".join([news.message, *measured]).strip()
@@ -92,7 +93,7 @@ class ProgressHooks:
                 name = f"{self.node} {detail}".rstrip()
                 self.bar.update(task, description=name, total=news.total, completed=news.done)
         elif self._worth_a_line(news.done / max(news.total, 1)):
-            self.console.print(f"{self.node}: {news.done}/{news.total} {news.unit} {detail}".rstrip(), highlight=False)
+            _say(self.console, f"{self.node}: {news.done}/{news.total} {news.unit} {detail}".rstrip())
 
     def _worth_a_line(self, share: float) -> bool:
         """Not too often, and only for news: some progress, or a sign of life after a long silence."""
@@ -141,36 +142,35 @@ class ReportHooks:
         if self.rows is not None:
             console.print(arms_table(self.rows))
             for line in verdicts(self.rows):
-                console.print(line, highlight=False, soft_wrap=True)
+                _say(console, line)
         if self.verified is not None:
             console.print(verification_table(self.verified))
         store = "sqlite:///mlflow.db" if self.store == f"sqlite:///{self.project}/mlflow.db" else self.store
-        console.print("\nLook further:", highlight=False)
+        _say(console, "\nLook further:")
         for command in (f"mlflow ui --backend-store-uri {store}", "kedro viz run --include-hooks"):
-            console.print(f"  .venv/bin/{command}", highlight=False, soft_wrap=True)
+            _say(console, f"  .venv/bin/{command}")
         if self.has_page:
             # Settings import this module.
             from winnow.settings import DATA_ROOT
 
             page = DATA_ROOT / "08_reporting" / "comparison.html"
             shown = page.relative_to(self.project) if page.is_relative_to(self.project) else page
-            console.print(f"  {shown}  (all of it in one page, with examples)", highlight=False, soft_wrap=True)
+            _say(console, f"  {shown}  (all of it in one page, with examples)")
 
 
 def arms_table(rows: Any) -> Table:
     """Arms with accuracy and its confidence interval, per domain too where these are few, and cost."""
     domains = [column.removeprefix("accuracy/") for column in rows.columns if column.startswith("accuracy/")]
     few = domains if len(domains) <= MOST_DOMAINS else []
-    rest = "" if few == domains else f"{len(domains)} domains are in comparison.csv"
-    title = f"Study {rows['study'].iloc[0]}: accuracy in %, with 95 % confidence intervals"
-    table = Table(
-        title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, caption=rest or None
-    )
-    for name in ("arm", "seeds", "all", *few, "time", "memory"):
-        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    notes = [] if few == domains else [f"{len(domains)} domains are in comparison.csv"]
+    title = Text(f"Study {rows['study'].iloc[0]}: accuracy in %, with 95 % confidence intervals")
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+    table.caption = "\n".join([*notes, "work: seconds of each process by itself, summed over seeds"])
+    for name in ("arm", "seeds", "all", *few, "work", "memory"):
+        table.add_column(Text(name), justify="left" if name == "arm" else "right", no_wrap=True)
     for _, row in rows.iterrows():
         table.add_row(
-            row["arm"],
+            Text(row["arm"]),
             str(row["seeds"]),
             _percent(row["accuracy"], row["accuracy_ci"]),
             *(_percent(row[f"accuracy/{domain}"], row[f"accuracy_ci/{domain}"]) for domain in few),
@@ -195,7 +195,7 @@ def verification_table(rows: Any) -> Table:
         table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     for _, row in rows.iterrows():
         cells = [_percent(row[column], row.get(f"{column}_ci", float("nan"))) for column in known.values()]
-        table.add_row(row["arm"], *cells)
+        table.add_row(Text(row["arm"]), *cells)
     if "pool_precision" in rows.columns:
         table.add_section()
         table.add_row("(the pool)", _percent(rows["pool_precision"].iloc[0], float("nan")))
@@ -207,9 +207,14 @@ def verdicts(rows: Any) -> list[str]:
     return [f"  {row['arm']}: {row['verdict']}" for _, row in rows.iterrows() if row["verdict"]]
 
 
+def _say(console: Console, line: str) -> None:
+    """A line as it is: a name may hold brackets, which are no markup."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _bar(console: Console) -> Progress:
     columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console, transient=True)
+    return Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
 
 
 def _percent(value: float, half_width: float) -> str:

@@ -54,6 +54,32 @@ def test_the_table_of_arms_fits_a_terminal_of_80_columns():
     assert "…" not in text
 
 
+def test_names_with_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[str], tmp_path: Any):
+    rows = comparison(("[en] wiki",)).assign(study="a [/b]", arm=["[red]x[/]", "random"])
+    hooks = ReportHooks(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+    hooks.after_node_run(outputs={"comparison": rows, "verification": pd.DataFrame({"arm": ["[/x]"], "copies": 0.1})})
+    hooks.after_pipeline_run()
+    text = capsys.readouterr().out
+    for name in ("Study a [/b]:", "[en] wiki", "[red]x[/]: better", "[/x]"):
+        assert name in text
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_news_with_brackets_are_shown_as_they_are(is_terminal: bool):
+    hooks = ProgressHooks()
+    hooks.console = Console(file=io.StringIO(), width=100, force_terminal=is_terminal, force_interactive=is_terminal)
+    hooks.before_pipeline_run()
+    hooks.before_node_run(SimpleNamespace(name="cluster"))
+    publish(News("cluster", message="subset [/b]"))
+    publish(News("cluster", done=1, total=2, message="[en] wiki"))
+    if hooks.bar:
+        hooks.bar.refresh()
+    hooks.on_pipeline_error()
+    text = hooks.console.file.getvalue()
+    assert "cluster: subset [/b]" in text
+    assert ("[en] wiki" in text) is is_terminal
+
+
 def test_the_table_of_selections_shows_what_is_known():
     rows = pd.DataFrame({"arm": ["random", "less"], "near_duplicates": [0.004, 0.0168], "contaminated": [0.0, 0.25]})
     rows["near_duplicates_ci"] = [0.0011, float("nan")]

@@ -14,6 +14,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from winnow.commands.writing import DPI, replace_file, text_file
 from winnow.report.sweep import MEASURES, Tried, apart, carried_over, ranking, sentences, told
@@ -83,10 +84,10 @@ def _show(order: Sequence[Tried], asked: "Sweep") -> None:
     more = f"{len(order) - MOST_ROWS} more are in sweep.csv" if len(order) > MOST_ROWS else None
     title = f"Ranked by {MEASURES[asked.by]}; 95 % intervals over seeds"
     table = Table(title=title, caption=more, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
-    for name in ("rank", *asked.grid, *MEASURES.values(), "seeds", "time", "memory"):
+    for name in ("rank", *asked.grid, *MEASURES.values(), "seeds", "work", "memory"):
         table.add_column(name, justify="right")
     for rank, one in enumerate(order[:MOST_ROWS], 1):
-        values = [spelled(value) for value in one.values.values()]
+        values = [Text(spelled(value)) for value in one.values.values()]
         if found := one.result:
             reached = [told(found.estimate(by), by) for by in MEASURES]
             cost = [f"{found.seconds:.0f} s", f"{found.peak_memory_gb:.2f} GB"]
