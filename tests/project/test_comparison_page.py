@@ -156,6 +156,19 @@ def test_what_is_interactive_can_be_named(tab: Tab):
     script = "[...document.querySelectorAll('input, select')].map((one) => one.labels[0].textContent.trim() !== '')"
     assert set(tab.run(script)) == {True}
     assert tab.run("document.documentElement.lang") == "en"
+    named = "(one) => document.getElementById(one.getAttribute('aria-labelledby')).textContent"
+    assert tab.run(f"[...document.querySelectorAll('[role=img]')].map({named})")[:2] == [
+        "Accuracy",
+        "Gain against cost",
+    ]
+
+
+def test_every_column_but_parameters_is_explained_without_a_pointer(tab: Tab):
+    headings = tab.run("[...document.querySelectorAll('#table thead th')].map((one) => one.textContent)")
+    lines = "[...document.querySelectorAll('.legend div')]"
+    legend = dict(tab.run(f"{lines}.map((one) => [...one.children].map((part) => part.textContent))"))
+    assert list(legend) == headings[1:-2]
+    assert all(legend.values())
 
 
 def test_nothing_is_asked_of_the_network_and_nothing_goes_wrong(tab: Tab):

@@ -11,6 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from winnow.report.statistics import LEVEL
+from winnow.report.verdict import MOST_SEEDS
+
 ACCURACY, ACCURACY_CI = "evaluate/accuracy", "evaluate/accuracy_ci"
 LOSS, SECONDS, CHOOSING = "evaluate/loss", "cost/seconds", "cost/choosing_seconds"
 MEMORY, SPEED = "cost/peak_memory_gb", "cost/tokens_per_second"
@@ -69,6 +72,15 @@ class Compared:
     def choosing_seconds(self) -> float:
         """What was computed to choose its rows alone; NaN where the run did not tell."""
         return self.metric(CHOOSING)
+
+    @property
+    def seeds_to_tell(self) -> str:
+        """How many seeds of each would tell it from its control; empty where it is told, or nothing is known."""
+        if math.isnan(self.seeds_needed) or self.p_holm < 1 - LEVEL:
+            return ""
+        if math.isinf(self.seeds_needed):
+            return "more rows"
+        return f"> {MOST_SEEDS:,}" if self.seeds_needed > MOST_SEEDS else f"{self.seeds_needed:.0f}"
 
 
 def differing(rows: Sequence[Compared]) -> list[str]:
@@ -146,6 +158,7 @@ def table_of(rows: Sequence[Compared]) -> pd.DataFrame:
             **{name: row.params.get(name) for name in params},
             **{name: row.metric(name) for name in kept},
             **{name: getattr(row, name) for name in VERDICT},
+            "seeds_needed": row.seeds_to_tell,
             "verdict": row.verdict,
         }
         for row in rows

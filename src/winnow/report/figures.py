@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 SMOOTHED_STEPS = 5
 COSTS = {
-    "seconds": "seconds, all seeds",
-    "peak_memory_gb": "peak memory in GB",
+    "seconds": "seconds of work, all seeds",
+    "peak_memory_gb": "peak memory of a process in GB",
     "tokens_per_second": "tokens per second",
 }
 
@@ -55,7 +55,7 @@ def draw_losses(curves: Mapping[str, pd.DataFrame]) -> "Figure":
 
 
 def draw_cost(comparison: pd.DataFrame) -> "Figure":
-    """What each arm cost: time of training and evaluation, peak memory, speed."""
+    """What each arm cost: seconds of work of training and evaluation, peak memory of one process, speed."""
     with styled(comparison["arm"]):
         figure = blank(9, 1.2 + 0.35 * len(comparison))
         for axes, (column, label) in zip(figure.subplots(1, len(COSTS), sharey=True), COSTS.items(), strict=True):

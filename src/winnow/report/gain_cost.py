@@ -1,7 +1,8 @@
 """Gain against cost: what an arm gained over its control, and what one model of it cost.
 
-The cost is in seconds of this machine: training and evaluating one seed, and, where the run tells it, what was computed
-to choose the rows alone (warm-ups, gradients, a pass of a model), once and whole, although arms may share it.
+The cost is in seconds of work, each process by itself: training and evaluating one seed, and, where the run tells it,
+what was computed to choose the rows alone (warm-ups, gradients, a pass of a model), once and whole, although arms may
+share it.
 """
 
 import math
@@ -25,28 +26,31 @@ MOST_NAMES = 8
 DTICK = {"log": "D2"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 MARKS = ("o", "s", "D", "^")
+# Two ways to the same difference of accuracies agree to this.
+SAME = 1e-9
 GAIN = "gain over its control in points, 95 % interval"
 
 
 def gain_and_cost(rows: Sequence[Compared]) -> pd.DataFrame:
     """A line per row that has a control among the rows, or is one: gain and its interval in points, cost in seconds.
 
-    A control gains nothing over itself. Where no test was made the gain is the difference of the two accuracies.
+    A control gains nothing over itself, and of several the strongest counts. Where no test was made the gain is the
+    difference of the two accuracies.
     """
     by_arm = {(row.parent, row.arm): row for row in rows}
     own = {row.name: _controls(row, by_arm) for row in rows}
-    controls = {found[0].name for found in own.values() if found}
+    controls = {control.name for found in own.values() for control in found}
     lines = []
     for row in rows:
         is_control = not own[row.name] and row.name in controls
         if not own[row.name] and not is_control and math.isnan(row.effect):
             continue
-        gain, half_width = (0.0, math.nan) if is_control else _gain(row, own[row.name])
+        control, gain, half_width = ("", 0.0, math.nan) if is_control else _gain(row, own[row.name])
         choosing = 0.0 if math.isnan(row.choosing_seconds) else row.choosing_seconds
         lines.append(
             {
                 "arm": row.name,
-                "control": "" if is_control else ", ".join(controls_of(row)),
+                "control": control,
                 "gain": gain,
                 "gain_ci": half_width,
                 "choosing": row.choosing_seconds,
@@ -61,7 +65,7 @@ def gain_and_cost(rows: Sequence[Compared]) -> pd.DataFrame:
 def cost_label(table: pd.DataFrame) -> str:
     """What the cost is of: the choosing is in it only where every arm tells it."""
     done = "choose, train" if table["choosing"].notna().all() else "train"
-    return f"seconds to {done} and evaluate one seed"
+    return f"seconds of work to {done} and evaluate one seed"
 
 
 def plotly_text(text: str) -> str:
@@ -134,10 +138,18 @@ def _controls(row: Compared, by_arm: dict[tuple[str, str], Compared]) -> list[Co
     return [control for control in found if control is not None and control.name != row.name]
 
 
-def _gain(row: Compared, controls: Sequence[Compared]) -> tuple[float, float]:
-    if not math.isnan(row.effect) or not controls:
-        return 100 * row.effect, 100 * row.effect_ci
-    return 100 * (row.metric(ACCURACY) - controls[0].metric(ACCURACY)), math.nan
+def _gain(row: Compared, controls: Sequence[Compared]) -> tuple[str, float, float]:
+    """Over which control, in points, and half the width of the interval."""
+    gaps = {control.arm: row.metric(ACCURACY) - control.metric(ACCURACY) for control in controls}
+    strongest = min(gaps, key=gaps.__getitem__, default="")
+    if math.isnan(row.effect):
+        return strongest, 100 * gaps[strongest], math.nan
+    names = controls_of(row)
+    if len(names) > 1:
+        # The one that the test was against need not be among the rows.
+        is_here = strongest and math.isclose(gaps[strongest], row.effect, abs_tol=SAME)
+        names = [strongest if is_here else f"the strongest of {', '.join(names)}"]
+    return ", ".join(names), 100 * row.effect, 100 * row.effect_ci
 
 
 def _comparable(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 NOT_KNOWN = ""
+PARAMETER = "parameter"
 PLACES = {"top": ("highest", "first"), "bottom": ("lowest", "last")}
 
 
@@ -54,7 +55,7 @@ class Cell:
     @property
     def sort(self) -> str:
         """For the page's script: empty where there is nothing to sort by."""
-        return "" if math.isnan(self.number) else repr(self.number)
+        return "" if math.isnan(self.number) else json.dumps(self.number)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def render(page: Page) -> str:
         title=page.title,
         warnings=page.warnings,
         columns=columns,
+        legend=[column for column in columns if column.meaning != PARAMETER],
         lines=[(row, [column.cell(row) for column in columns]) for row in rows],
         verdicts=[row for row in rows if row.verdict],
         figures=_figures(rows),
@@ -96,17 +98,21 @@ def columns_of(rows: Sequence[Compared]) -> list[Column]:
         *(Column(name, f"accuracy on {name} in %", _accuracy(f"/{name}")) for name in domains_of(rows)),
         *(Column(_short(name), name, _benchmark(name)) for name in benchmarks_of(rows)),
         Column("gain", "accuracy over the control's, in points, with its 95 % interval", _gain),
-        Column("p", "p-value of no difference, corrected for the number of arms (Holm)", _number("p_holm", "{:.3g}")),
-        Column("seeds needed", "to tell a difference of this size", _number("seeds_needed", "{:.0f}")),
+        Column("p", "p-value of no difference, corrected for the number of comparisons (Holm)", _p_value),
+        Column("seeds needed", "of each arm to tell a difference of this size, where it is not told yet", _seeds),
         Column("loss", "on the rows evaluated", _metric(LOSS, "{:.4f}")),
-        Column("choosing", "seconds computed to choose the rows", _choosing),
-        Column("time", "seconds of training and evaluation, all seeds", _metric(SECONDS, "{:.0f} s")),
-        Column("memory", "at its highest", _metric(MEMORY, "{:.2f} GB")),
-        Column("tokens/s", "of the training", _metric(SPEED, "{:.0f}")),
+        Column("choosing", "seconds of work to choose the rows", _choosing),
+        Column(
+            "work",
+            "seconds of training and evaluation, each process by itself",
+            _metric(SECONDS, "{:.0f} s"),
+        ),
+        Column("memory", "of one process, at its highest", _metric(MEMORY, "{:.2f} GB")),
+        Column("tokens/s", "of one process that trains", _metric(SPEED, "{:.0f}")),
     ]
     known = [column for column in measured if any(column.cell(row).text for row in rows)]
     seeds = Column("seeds", "trainings of the arm", lambda row: Cell(str(row.seeds), row.seeds))
-    return [seeds, *known, *(Column(name, "parameter", _parameter(name)) for name in differing(rows))]
+    return [seeds, *known, *(Column(name, PARAMETER, _parameter(name)) for name in differing(rows))]
 
 
 def accuracy_figure(rows: Sequence[Compared]) -> "go.Figure":
@@ -145,8 +151,8 @@ def _figures(rows: Sequence[Compared]) -> list[dict[str, Any]]:
     drawn = {
         "Accuracy": ("Per arm and domain, with 95 % intervals.", accuracy_figure(rows)),
         "Gain against cost": (
-            "Up is better, left is cheaper; an open mark is a control. An interval that crosses the line at 0 may be "
-            "chance.",
+            "Up is better, left is cheaper; an open mark is a control. An interval is that of one comparison by "
+            "itself: one that misses the line at 0 may be chance all the same. The verdicts count all comparisons.",
             gain_chart(rows),
         ),
         "What was trained on": ("Rows of each subset, repeats counted, the mean over seeds.", subset_figure(rows)),
@@ -198,12 +204,16 @@ def _choosing(row: Compared) -> Cell:
     return _number_cell(row.choosing_seconds, math.nan, "{:.0f} s")
 
 
+def _seeds(row: Compared) -> Cell:
+    return Cell(row.seeds_to_tell, row.seeds_needed if row.seeds_to_tell else math.nan)
+
+
 def _metric(name: str, form: str) -> Callable[[Compared], Cell]:
     return lambda row: _number_cell(row.metric(name), math.nan, form)
 
 
-def _number(name: str, form: str) -> Callable[[Compared], Cell]:
-    return lambda row: _number_cell(getattr(row, name), math.nan, form)
+def _p_value(row: Compared) -> Cell:
+    return _number_cell(row.p_holm, math.nan, "{:.3g}")
 
 
 def _parameter(name: str) -> Callable[[Compared], Cell]:

@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from winnow.report.compared import (
     Compared,
     benchmarks_of,
@@ -14,6 +16,7 @@ from winnow.report.compared import (
     verdict_of,
     were_asked_differently,
 )
+from winnow.report.page import columns_of
 
 
 def test_only_parameters_with_several_values_differ_and_an_absent_one_is_no_value():
@@ -58,6 +61,26 @@ def test_a_verdict_is_read_from_old_and_new_comparisons():
     new = verdict_of({"verdict": "better", "effect": 0.1, "effect_ci": 0.02, "p_holm": 0.01, "seeds_needed": 7})
     assert new == {"verdict": "better", "effect": 0.1, "effect_ci": 0.02, "p_holm": 0.01, "seeds_needed": 7.0}
     assert verdict_of({"verdict": float("nan"), "versus_control": None})["verdict"] == ""
+
+
+@pytest.mark.parametrize(
+    ("needed", "p_holm", "told"),
+    [
+        (12.0, 0.2, "12"),
+        (1001.0, 0.2, "> 1,000"),
+        (math.inf, 0.2, "more rows"),
+        (2.0, 0.04, ""),
+        (math.nan, 0.2, ""),
+    ],
+)
+def test_seeds_needed_are_told_where_they_are_needed(needed: float, p_holm: float, told: str):
+    row = Compared("less", "less", seeds_needed=needed, p_holm=p_holm)
+    assert row.seeds_to_tell == told
+    assert table_of([row])["seeds_needed"].tolist() == [told]
+    (cell,) = [column.cell(row) for column in columns_of([row]) if column.label == "seeds needed"] or [None]
+    assert (cell.text if cell else "") == told
+    # The page's script reads it as a number.
+    assert not cell or cell.sort == {math.inf: "Infinity"}.get(needed, str(needed))
 
 
 def test_arms_that_answered_other_rows_are_noticed():

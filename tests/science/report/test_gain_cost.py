@@ -42,9 +42,20 @@ def test_a_control_that_is_not_there_gives_a_gain_only_where_it_was_tested():
     assert by_arm(arm("less", 0.6, control="random", effect=0.1))["less"]["control"] == "random"
 
 
+def test_of_several_controls_the_strongest_is_the_one_that_is_named():
+    weak, strong = arm("random", 0.5), arm("random_beta", 0.56)
+    both = "random,random_beta"
+    found = by_arm(weak, strong, arm("less", 0.6, control=both))
+    assert (found["less"]["control"], found["less"]["gain"]) == ("random_beta", pytest.approx(4.0))
+    tested = arm("less", 0.6, control=both, effect=0.04, effect_ci=0.01)
+    assert by_arm(weak, strong, tested)["less"]["control"] == "random_beta"
+    assert "points over random_beta<br>" in gain_chart([weak, strong, tested]).data[2].hovertext[0]
+    assert by_arm(weak, tested)["less"]["control"] == "the strongest of random, random_beta"
+
+
 def test_where_one_arm_does_not_tell_what_choosing_cost_none_is_counted():
     rows = [arm("random", 0.5, choosing=None), arm("less", 0.6, choosing=100.0, control="random")]
-    assert cost_label(gain_and_cost(rows)) == "seconds to train and evaluate one seed"
+    assert cost_label(gain_and_cost(rows)) == "seconds of work to train and evaluate one seed"
     assert [trace.x[0] for trace in gain_chart(rows).data] == [10.0, 10.0]
     known = [arm("random", 0.5), arm("less", 0.6, choosing=100.0, control="random")]
     assert [trace.x[0] for trace in gain_chart(known).data] == [10.0, 110.0]
