@@ -101,15 +101,27 @@ def opened(folder: Path) -> Iterator[Tab]:
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     options += ["--remote-debugging-port=0", f"--user-data-dir={folder}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     command = [chromium(), *options, "--disable-background-networking", "about:blank"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as browser:
+    # A pipe that nobody reads would stop it when it has said enough.
+    folder.mkdir(parents=True, exist_ok=True)
+    said = folder / "stderr.txt"
+    with said.open("w") as stderr, subprocess.Popen(command, stderr=stderr, stdout=subprocess.DEVNULL) as browser:
         try:
-            assert browser.stderr is not None
-            lines = iter(browser.stderr.readline, "")
-            address = next(found[1] for line in lines if (found := re.search(r"listening on (ws://\S+)", line)))
-            with connect(address, max_size=None, open_timeout=SECONDS) as socket:
+            with connect(_address(browser, said), max_size=None, open_timeout=SECONDS) as socket:
                 yield Tab(_Attached(socket))
         finally:
             browser.kill()
+
+
+def _address(browser: subprocess.Popen[bytes], said: Path) -> str:
+    """Where it listens, which it tells when it is ready."""
+    end = time.monotonic() + SECONDS
+    while True:
+        is_over = browser.poll() is not None or time.monotonic() > end
+        text = said.read_text(errors="replace")
+        if found := re.search(r"listening on (ws://\S+)\s", text):
+            return found[1]
+        assert not is_over, f"Chromium does not listen (exit status {browser.poll()}): {text}"
+        time.sleep(0.05)
 
 
 class _Attached:
