@@ -1,17 +1,21 @@
 """Which runs `kedro compare` takes for a name, and what it reads of them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from winnow.errors import MissingResource
-from winnow.report.compared import EXAMPLES, Compared
+from winnow.report.compared import EXAMPLES, Compared, were_asked_differently
 from winnow.tracking.runs import Runs
 from winnow.tracking.store import Point, Store
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Tracker:
@@ -21,21 +25,29 @@ class Tracker:
         self.folder = folder
         self.uri = f"sqlite:///{folder}/mlflow.db"
 
-    def study(self, study: str, name: str, arms: dict[str, float | None], **params: str) -> dict[str, str]:
+    def study(
+        self,
+        study: str,
+        name: str,
+        arms: dict[str, float | None],
+        tags: Mapping[str, str] = NONE,
+        verdict: Mapping[str, object] = NONE,
+        **params: str,
+    ) -> dict[str, str]:
         """A run with these arms and their accuracies; its id is under the empty name."""
         store = Store(self.uri, self.folder, study)
-        parent = store.start(name, {"winnow.kind": "study", "winnow.study": study})
+        parent = store.start(name, {"winnow.kind": "study", "winnow.study": study, **tags})
         store.params(parent, {"study.name": study, "finetune.lr": "1", "split.seed": "0", **params})
         found = {"": parent}
         table = []
         for arm, accuracy in arms.items():
-            tags = {"winnow.kind": "arm", "winnow.arm": arm, "winnow.study": study, "mlflow.parentRunId": parent}
-            found[arm] = store.start(arm, tags)
+            own = {"winnow.kind": "arm", "winnow.arm": arm, "winnow.study": study, "mlflow.parentRunId": parent}
+            found[arm] = store.start(arm, own)
             store.params(found[arm], {"arm.seeds": 3, "arm.control": "random", "finetune.lr": f"of {study}"})
             store.inputs(found[arm], {"held_out": f"rows of {params.get('split.seed', 0)}"})
             if accuracy is not None:
                 store.metrics(found[arm], [Point("evaluate/accuracy", accuracy), Point("cost/seconds", 3.0)])
-            table.append({"arm": arm, "versus_control": f"{arm} is better"})
+            table.append({"arm": arm, **(verdict or {"versus_control": f"{arm} is better"})})
         file = self.folder / "comparison.csv"
         pd.DataFrame(table).to_csv(file, index=False)
         store.artifact(parent, file, "report")
@@ -105,13 +117,15 @@ def test_what_an_arm_was_and_reached(find: Callable[..., list[Compared]], ids: d
 def test_verdicts_and_examples_of_a_newer_run_are_read(tracker: Tracker, ids: dict[str, dict[str, str]]):
     found = tracker.study("newer", "study", {"random": 0.4, "less": 0.5})
     store = Store(tracker.uri, tracker.folder, "newer")
-    store.metrics(found["less"], [Point("verdict/effect", 0.1), Point("verdict/p_holm", 0.03)])
+    store.metrics(found["less"], [Point("verdict/effect", 0.1), Point("verdict/p_holm", 0.2)])
+    store.tags(found["less"], {"winnow.verdict": "cannot be told"})
     file = tracker.folder / "examples.csv"
     text = 'user: a "quoted"\r\nline, NA\n\nassistant: é'
     pd.DataFrame([("top", 1, 0.5, 2, "NA", text)], columns=EXAMPLES).to_csv(file, index=False)
     store.artifact(found["less"], file, "report")
     (row,) = tracker.runs("newer").find(["less"]).rows
-    assert (row.effect, row.p_holm) == (0.1, 0.03)
+    assert (row.verdict, row.effect, row.p_holm) == ("cannot be told", 0.1, 0.2)
+    assert row.seeds_to_tell == "more rows", "the store keeps no infinity"
     assert row.examples.to_dict("records") == [
         {"end": "top", "rank": 1, "score": 0.5, "times": 2, "example_id": "NA", "text": text}
     ]
@@ -123,9 +137,63 @@ def test_settings_that_studies_share_are_told_from_those_that_differ(tracker: Tr
     assert found.shared == {"finetune.lr": "1"}
     assert [row.params["split.seed"] for row in found.rows] == ["0", "1"]
     assert "study.arms" not in found.rows[1].params
-    assert [row.asked for row in found.rows] == ["rows of 0", "rows of 1"]
+    assert [row.asked for row in found.rows] == [{"rows": "rows of 0"}, {"rows": "rows of 1"}]
     alone = tracker.runs().find(["less"])
     assert alone.shared == {"finetune.lr": "1", "split.seed": "0", "study.name": "demo"}
+
+
+def test_arms_that_were_evaluated_in_another_way_are_told_apart(tmp_path: Path):
+    tracker = Tracker(tmp_path)
+    for limit, batch in (("5", "8"), ("5", "16"), ("9", "16")):
+        tracker.study("x", f"{limit} {batch}", {"a": 0.5}, **{"evaluate.limit": limit, "evaluate.batch": batch})
+    runs = tracker.runs()
+    assert not were_asked_differently(runs.find(["5 8", "5 16"]).rows)
+    assert were_asked_differently(runs.find(["5 16", "9 16"]).rows)
+
+
+def test_a_setting_of_a_sweep_is_not_the_newest_study(tmp_path: Path):
+    tracker = Tracker(tmp_path)
+    own = tracker.study("x", "own", {"random": 0.5, "less": 0.6})
+    sweep = Store(tracker.uri, tmp_path, "x").start("sweep", {"winnow.kind": "sweep", "winnow.study": "x"})
+    tags = {"winnow.sweep": "abc", "mlflow.parentRunId": sweep}
+    settings = [tracker.study("x", f"lr={lr}", {"less": 0.7}, tags)["less"] for lr in (1, 2)]
+    for names in ([], ["x"]):
+        assert [row.run for row in tracker.runs().find(names).rows] == [own["random"], own["less"]]
+    for name in ("sweep", sweep):
+        assert [row.run for row in tracker.runs().find([name]).rows] == settings
+    assert [row.run for row in tracker.runs().find(["lr=1"]).rows] == settings[:1]
+
+
+def test_the_verdict_is_that_of_the_study_where_the_run_has_none(tmp_path: Path):
+    tracker = Tracker(tmp_path)
+    numbers = {"effect": 0.01, "effect_ci": 0.02, "p_value": 0.2, "p_holm": 0.4, "seeds_needed": math.inf}
+    tracker.study("x", "own", {"less": 0.5}, verdict={"verdict": "cannot be told", **numbers})
+    (row,) = tracker.runs().find(["less"]).rows
+    assert (row.verdict, row.effect, row.seeds_needed) == ("cannot be told", 0.01, math.inf)
+    assert row.seeds_to_tell == "more rows"
+
+
+def test_an_arm_outlives_the_run_that_it_was_part_of(tmp_path: Path):
+    tracker = Tracker(tmp_path)
+    found = tracker.study("x", "own", {"less": 0.5})
+    client = MlflowClient(tracker.uri)
+    client.delete_run(found[""])
+    client._tracking_client.store._hard_delete_run(found[""])
+    (row,) = tracker.runs().find(["less"]).rows
+    assert (row.run, row.verdict, row.parent) == (found["less"], "", found[""])
+
+
+def test_a_place_of_files_that_does_not_answer_is_told_with_a_remedy(
+    tracker: Tracker, ids: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+):
+    def refused(*_: object) -> None:
+        raise MlflowException("the bucket at s3://me:secret@host is gone")
+
+    runs = tracker.runs()
+    monkeypatch.setattr(runs.client, "list_artifacts", refused)
+    with pytest.raises(MissingResource, match=r"(?s)the bucket .*gone.*MLFLOW_TRACKING_URI") as told:
+        runs.find(["less"])
+    assert "secret" not in str(told.value)
 
 
 def test_a_name_that_is_unknown_is_answered_with_the_nearest(find: Callable[..., list[Compared]]):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from winnow.tracking.runs import Found
 
 DIFFERENT_QUESTIONS = (
-    "These arms were not evaluated on the same rows: their accuracies cannot be ranked. Other data, another split or "
-    "another tokenizer is behind it."
+    "These arms were not asked the same: their accuracies cannot be ranked. They were evaluated on other rows (data, "
+    "split, `evaluate.limit`) or their answers were made otherwise (`evaluate.decoding`, `evaluate.max_new_tokens`)."
 )
 OTHER_CONTROLS = (
     "Verdicts are those of each arm's own study: its control there may be another one than the arm of that name here."
@@ -35,7 +35,8 @@ def compare(runs: tuple[str, ...], study: str | None, output: Path | None) -> No
     """Set arms or past runs side by side: what differs, accuracy with intervals, verdicts, cost.
 
     RUN is a run's id or how it begins, or the name of an arm, a run or a study; of a name the newest is taken. The run
-    of a study stands for all its arms. Without RUN these are the arms of the newest study. The table is printed;
+    of a study stands for all its arms. Without RUN these are the arms of the newest study
+    that is no sweep's setting. The table is printed;
     comparison.csv, gain_against_cost.png and comparison.html (one file, with interactive figures and examples that can
     be searched) are written.
 

@@ -38,8 +38,9 @@ def no_examples() -> pd.DataFrame:
 class Compared:
     """One arm of one run: its parameters and metrics, and what was found of it against its control.
 
-    ``effect`` is its accuracy minus its control's, NaN where nothing was compared. ``asked`` is a fingerprint of the
-    rows that it answered: only arms that were asked the same can be ranked. ``parent`` is the run that it was part of.
+    ``effect`` is its accuracy minus its control's, NaN where nothing was compared. ``asked`` is what it was evaluated
+    on and how, as far as that is known: only arms that were asked the same can be ranked. ``parent`` is the run that it
+    was part of.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Compared:
     p_holm: float = math.nan
     seeds_needed: float = math.nan
     examples: pd.DataFrame = field(default_factory=no_examples)
-    asked: str = ""
+    asked: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
     parent: str = ""
     study: str = ""
@@ -125,7 +126,8 @@ def controls_of(row: Compared) -> list[str]:
 
 def were_asked_differently(rows: Sequence[Compared]) -> bool:
     """Whether the rows' accuracies are of different questions, and so cannot be ranked."""
-    return len({row.asked for row in rows if row.asked}) > 1
+    parts = {name for row in rows for name in row.asked}
+    return any(len({row.asked[name] for row in rows if name in row.asked}) > 1 for name in parts)
 
 
 def verdict_of(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,19 +4,24 @@ import difflib
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from winnow.errors import MissingResource
 from winnow.report.compared import VERDICT, Compared, no_examples, verdict_of
-from winnow.tracking.store import connect, is_missing_file
+from winnow.tracking.store import connect, hide_password, is_missing_file
 
 PARENT = "mlflow.parentRunId"
+# On the runs of a sweep's settings.
+SWEEP = "winnow.sweep"
 ABOVE_ARMS = ("study", "sweep")
 ACCURACY = "evaluate/accuracy"
 # What an arm is evaluated on, among the inputs of its run.
 ASKED = ("held_out", "validation")
+# And how, among the parameters of its study.
+ASKED_SO = ("evaluate.limit", "evaluate.decoding", "evaluate.max_new_tokens")
 SHORTEST_ID = 4
 SHORT = 6
 NEAREST = 5
@@ -40,6 +45,7 @@ class Runs:
 
     def __init__(self, uri: str, study: str | None = None) -> None:
         self.study = study
+        self.uri = uri
         if is_missing_file(uri):
             raise self._nothing()
         self.client = connect(uri)
@@ -52,6 +58,10 @@ class Runs:
 
     def find(self, names: Sequence[str]) -> Found:
         """The arms of these runs, each once; of the newest study where none is named."""
+        with _readable(self.uri):
+            return self._find(names)
+
+    def _find(self, names: Sequence[str]) -> Found:
         runs = [run for name in names for run in self._named(name)] if names else self._newest_study()
         runs = list({run.info.run_id: run for run in runs}.values())
         parents = {run.info.run_id: self._parent(run) for run in runs}
@@ -68,15 +78,20 @@ class Runs:
 
     def _newest_study(self) -> list[Any]:
         """The arms of the newest run that has any which were evaluated."""
-        for run in self._search("tags.`winnow.kind` = 'study'"):
-            if arms := self._arms_of(run):
-                return arms
+        if arms := self._newest("tags.`winnow.kind` = 'study'", and_settings=False):
+            return arms
         raise self._nothing()
+
+    def _newest(self, wanted: str, and_settings: bool) -> list[Any]:
+        """The evaluated arms of the newest such run that has any; a sweep's settings, too, or not."""
+        found = (run for run in self._search(wanted) if and_settings or SWEEP not in run.data.tags)
+        return next(filter(None, map(self._arms_of, found)), [])
 
     def _named(self, name: str) -> list[Any]:
         """By id or its beginning; else the newest of the arm, the run or the study of this name."""
         text = _quoted(name)
-        ways = [f"tags.`winnow.arm` = {text}", f"attributes.run_name = {text}", f"tags.`winnow.study` = {text}"]
+        of_study = f"tags.`winnow.study` = {text} and tags.`winnow.kind` = 'study'"
+        ways = {f"tags.`winnow.arm` = {text}": True, f"attributes.run_name = {text}": True, of_study: False}
         if len(name) >= SHORTEST_ID and all(letter in "0123456789abcdef" for letter in name):
             beginning = _quoted(f"{name}%")
             by_id = list(self._search(f"attributes.run_id LIKE {beginning}"))
@@ -85,10 +100,9 @@ class Runs:
                 raise MissingResource(f"Several runs begin with {name!r}: {known}. Write more of the one you mean.")
             if by_id:
                 return self._asked_for(by_id[0], name)
-        for way in ways:
-            for run in self._search(way):
-                if arms := self._arms_of(run):
-                    return arms
+        for way, and_settings in ways.items():
+            if arms := self._newest(way, and_settings):
+                return arms
         raise self._unknown(name)
 
     def _asked_for(self, run: Any, name: str) -> list[Any]:
@@ -122,16 +136,23 @@ class Runs:
     def _parent(self, run: Any) -> Any:
         name = run.data.tags.get(PARENT)
         if name and name not in self.parents:
-            self.parents[name] = self.client.get_run(name)
+            self.parents[name] = self._run_or_none(name)
         return self.parents.get(name)
+
+    def _run_or_none(self, name: str) -> Any:
+        """A run; none where it was deleted for good, which leaves its children."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
 
     def _compared(self, run: Any, parent: Any, label: str, apart: set[str], folder: Path) -> Compared:
         arm, params, metrics = run.data.tags["winnow.arm"], run.data.params, run.data.metrics
         around = parent.data.params if parent else {}
-        inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
-        verdict = self._verdict(parent, arm, folder) | {
-            name: metrics[f"verdict/{name}"] for name in VERDICT if f"verdict/{name}" in metrics
-        }
         return Compared(
             name=label,
             arm=arm,
@@ -140,17 +161,23 @@ class Runs:
             seeds=int(params.get("arm.seeds", 1)),
             control=params.get("arm.control", ""),
             examples=self._examples(run, folder),
-            asked="/".join(inputs[name] for name in ASKED if name in inputs),
+            asked=_asked(run, around),
             run=run.info.run_id,
             parent=run.data.tags.get(PARENT, ""),
             study=run.data.tags.get("winnow.study", ""),
-            **verdict,
+            **self._verdict(run, parent, folder),
         )
 
-    def _verdict(self, parent: Any, arm: str, folder: Path) -> dict[str, Any]:
-        """What the comparison of its own study says."""
+    def _verdict(self, run: Any, parent: Any, folder: Path) -> dict[str, Any]:
+        """What its own run says, else the comparison of its study: older runs have no more."""
         import pandas as pd
 
+        arm, tags, metrics = run.data.tags["winnow.arm"], run.data.tags, run.data.metrics
+        if sentence := tags.get("winnow.verdict"):
+            numbers = {name: metrics[f"verdict/{name}"] for name in VERDICT if f"verdict/{name}" in metrics}
+            # Only what is finite is logged: after a test, seeds that are not told are without end.
+            needed = {"seeds_needed": math.inf} if "p_holm" in numbers else {}
+            return verdict_of({"verdict": sentence, **needed, **numbers})
         file = self._artifact(parent, "comparison.csv", folder)
         table = pd.read_csv(file) if file else pd.DataFrame({"arm": []})
         lines = table[table["arm"] == arm].to_dict("records")
@@ -179,8 +206,8 @@ class Runs:
     def _nothing(self) -> MissingResource:
         where = f"The study {self.study!r}" if self.study else "The tracking store"
         return MissingResource(
-            f"{where} has no run with an arm that was evaluated, so there is nothing to compare. `kedro run` makes "
-            "one; MLFLOW_TRACKING_URI names another store."
+            f"{where} has no study with an arm that was evaluated, so there is nothing to compare. `kedro run` makes "
+            "one; a sweep has to be named; MLFLOW_TRACKING_URI names another store."
         )
 
     def _unknown(self, name: str) -> MissingResource:
@@ -197,6 +224,28 @@ class Runs:
             f"No evaluated run or arm is called {name!r}, and no run's id begins so. {said} Without a name the newest "
             "study is shown; `mlflow ui` lists all runs."
         )
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    """What the store or that of its files refuses becomes a message."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = hide_password((str(error).splitlines() or [type(error).__name__])[0])
+        raise MissingResource(
+            f"The tracking store {hide_password(uri)} cannot be read: {reason}. See that it and the place of its "
+            "artifacts answer (a server, a mounted folder, a bucket), or name another by MLFLOW_TRACKING_URI."
+        ) from error
+
+
+def _asked(run: Any, around: Mapping[str, str]) -> dict[str, str]:
+    """What an arm was evaluated on and how, as far as its run and its study's parameters tell."""
+    inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
+    rows = "/".join(inputs[name] for name in ASKED if name in inputs)
+    return ({"rows": rows} if rows else {}) | {name: around[name] for name in ASKED_SO if name in around}
 
 
 def _shared(settings: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], set[str]]:

@@ -84,9 +84,11 @@ def test_seeds_needed_are_told_where_they_are_needed(needed: float, p_holm: floa
 
 
 def test_arms_that_answered_other_rows_are_noticed():
-    rows = [Compared("a", "a", asked="x"), Compared("b", "b", asked="x"), Compared("old", "old")]
+    rows = [Compared("a", "a", asked={"rows": "x", "limit": "9"}), Compared("b", "b", asked={"rows": "x"})]
+    rows += [Compared("old", "old")]
     assert not were_asked_differently(rows)
-    assert were_asked_differently([*rows, Compared("c", "c", asked="y")])
+    assert were_asked_differently([*rows, Compared("c", "c", asked={"rows": "y"})])
+    assert were_asked_differently([*rows, Compared("c", "c", asked={"rows": "x", "limit": "5"})])
 
 
 def test_a_control_of_another_study_is_noticed():
