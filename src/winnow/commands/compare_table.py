@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from winnow.commands.inspect_text import literal
 from winnow.report.compared import Compared, differing, domains_of
 from winnow.report.page import Column, columns_of
 
@@ -24,7 +25,7 @@ def show(title: str, rows: Sequence[Compared]) -> None:
     params, columns, domains = differing(rows), columns_of(rows), domains_of(rows)
     left_out = {*params, *(domains if len(domains) > MOST_DOMAINS else ())}
     measured = [column for column in columns if column.label not in left_out]
-    click.echo(f"{title}: accuracy in %, with 95 % confidence intervals")
+    click.echo(f"{literal(title)}: accuracy in %, with 95 % confidence intervals")
     console.print(_table(rows, measured))
     if len(domains) > MOST_DOMAINS:
         click.echo(f"{len(domains)} domains are in comparison.csv")
@@ -35,7 +36,7 @@ def show(title: str, rows: Sequence[Compared]) -> None:
         click.echo()
     for row in rows:
         if row.verdict:
-            click.echo(f"  {row.name}: {row.verdict}")
+            click.echo(literal(f"  {row.name}: {row.verdict}"))
 
 
 def _values(rows: Sequence[Compared], params: Sequence[str]) -> Table:
@@ -49,8 +50,7 @@ def _values(rows: Sequence[Compared], params: Sequence[str]) -> Table:
             if name in row.params:
                 arms_with.setdefault(row.params[name], []).append(row.name)
         values = "; ".join(f"{value} ({', '.join(arms)})" for value, arms in arms_with.items())
-        # Brackets of a list are no markup.
-        table.add_row(Text(name), Text(values))
+        table.add_row(_text(name), _text(values))
     return table
 
 
@@ -58,7 +58,12 @@ def _table(rows: Sequence[Compared], columns: Sequence[Column]) -> Table:
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
     table.add_column("arm", no_wrap=True)
     for column in columns:
-        table.add_column(Text(column.label), justify="right", overflow="fold")
+        table.add_column(_text(column.label), justify="right", overflow="fold")
     for row in rows:
-        table.add_row(Text(row.name), *(Text(column.cell(row).text) for column in columns))
+        table.add_row(_text(row.name), *(_text(column.cell(row).text) for column in columns))
     return table
+
+
+def _text(value: str) -> Text:
+    """As it is: brackets are no markup, and an escape from a shared store reaches no terminal."""
+    return Text(literal(value))

@@ -108,7 +108,7 @@ def _inspect(look: Look, show: Callable[["Console", Any], None], as_json: bool, 
 
     found = kindly(lambda: look(_results(options)))
     if as_json:
-        click.echo(json.dumps(_with_null(asdict(found)), ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(_with_null(asdict(found)), allow_nan=False))
     else:
         show(console(), found)
 

@@ -14,6 +14,8 @@ from winnow.report.excerpts import with_text
 
 SIDES = ("train", "validation", "held_out")
 NEAREST = 3
+# More would not fit the 64 bits of a row's number: no file has that many.
+MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class Excerpt:
 def find_row(table: pl.LazyFrame, name: str, *columns: str) -> dict[str, Any] | None:
     """One row by its id, with these of its columns or with all."""
     wanted = pl.col("example_id") == name
-    number = name.rpartition(":")[2]
-    if "row" in table.collect_schema() and number.isdecimal():
+    number = _number_of(name)
+    if "row" in table.collect_schema() and number is not None:
         # Rows of a file are in order: their numbers' ranges let most of it be left unread.
-        wanted &= pl.col("row") == int(number)
+        wanted &= pl.col("row") == number
     rows = table.filter(wanted).select(*(columns or ("*",))).head(1).collect()
     return rows.row(0, named=True) if rows.height else None
 
@@ -41,11 +43,17 @@ def find_row(table: pl.LazyFrame, name: str, *columns: str) -> dict[str, Any] | 
 def find_reject(results: Results, name: str) -> dict[str, Any] | None:
     """Why the record of this id is no example; a whole file may have been refused."""
     rejects = results.get("rejects")
-    number = name.rpartition(":")[2]
-    if rejects is None or not number.isdecimal():
+    number = _number_of(name)
+    if rejects is None or number is None:
         return None
-    rows = rejects.scan().filter(pl.col("row").is_in([int(number), WHOLE_FILE])).collect().iter_rows(named=True)
-    return next((row for row in rows if name == example_id(row["file"], int(number))), None)
+    rows = rejects.scan().filter(pl.col("row").is_in([number, WHOLE_FILE])).collect().iter_rows(named=True)
+    return next((row for row in rows if name == example_id(row["file"], number)), None)
+
+
+def _number_of(name: str) -> int | None:
+    """The number of the record that an id names."""
+    number = name.rpartition(":")[2]
+    return int(number) if number.isdecimal() and len(number) <= MOST_DIGITS else None
 
 
 def side_of(results: Results, name: str) -> str | None:
@@ -58,10 +66,9 @@ def unknown(results: Results, name: str) -> BadSetting:
     """What to say of an id that nothing has."""
     examples = results.need("examples").scan()
     files = {with_subset(file): file for file in examples.select(pl.col("file").unique()).collect()["file"]}
-    wanted, _, number = name.rpartition(":")
+    wanted = name.rpartition(":")[0]
     own = [wanted] if wanted in files else difflib.get_close_matches(wanted or name, files, NEAREST, cutoff=0.0)
-    row = int(number) if number.isdecimal() else 0
-    away = (pl.col("row") - row).abs()
+    away = (pl.col("row") - (_number_of(name) or 0)).abs()
     near = examples.filter(pl.col("file") == files[own[0]]).select("example_id", "row", away=away)
     ids = near.bottom_k(NEAREST, by=["away", "row"]).sort("away", "row").collect()["example_id"].to_list()
     others = [f"{file}:..." for file in own[1:]]

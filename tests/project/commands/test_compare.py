@@ -1,5 +1,6 @@
 """What `kedro compare` prints of arms, and how it ends where there is nothing to compare."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_lists_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]):
     text = printed(capsys, [arm("a", 0.5, targets="[q_proj,v_proj]"), arm("b", 0.5, targets="[red]")])
     assert "[q_proj,v_proj]" in text
     assert "[red]" in text
+
+
+def test_nothing_from_a_store_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]):
+    evil = "\x1b]0;owned\x07\u202e"
+    rows = [arm(f"a{evil}", 0.5, **{f"lr{evil}": evil}), arm("b", 0.5, **{f"lr{evil}": "1"})]
+    show(evil, [replace(row, verdict=f"better {evil}") for row in rows])
+    text = capsys.readouterr().out
+    assert "\\x1b]0;owned" in text
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
 
 
 def test_many_parameters_get_a_line_each(capsys: pytest.CaptureFixture[str]):

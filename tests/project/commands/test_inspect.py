@@ -11,12 +11,14 @@ from rich.console import Console
 
 from support.looked_at import HOSTILE, IDS, LookedAt
 from support.study import KEDRO, PROJECT, Study
+from winnow.commands import inspect
 from winnow.commands.inspect import _with_null
 from winnow.commands.inspect_example import show_example
 from winnow.commands.inspect_lists import show_cluster, show_target
 from winnow.commands.inspect_text import blocks, curves_table, excerpt, literal, some_of
 from winnow.inspection import Example, inspect_cluster, inspect_example, inspect_target
 from winnow.inspection.pieces import decoder_of
+from winnow.inspection.results import Missing
 from winnow.records.tokens import TokenTable
 
 
@@ -146,6 +148,15 @@ main()
 
 def test_a_number_that_is_none_is_null_in_json():
     assert _with_null({"value": [float("nan"), (1.0, float("inf"))]}) == {"value": [None, [1.0, None]]}
+
+
+def test_json_holds_nothing_that_a_terminal_obeys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    text = "\u202e\x1b é"
+    monkeypatch.setattr(inspect, "_results", lambda options: None)
+    inspect._inspect(lambda results: Missing(text, ""), lambda *_: None, as_json=True, options={})
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert text in json.loads(printed).values()
 
 
 def test_an_unknown_id_is_one_message_with_the_nearest(study: Study, project: LookedAt):

@@ -105,6 +105,12 @@ def test_an_unknown_id_is_refused_with_the_nearest(project: LookedAt, name: str)
         look(project, name)
 
 
+@pytest.mark.parametrize("digits", [18, 19, 25, 5000])
+def test_a_number_that_no_file_can_have_is_no_row(project: LookedAt, digits: int):
+    with pytest.raises(BadSetting, match=r"No example has the id .* The nearest: "):
+        look(project, f"math/a.jsonl:{'9' * digits}")
+
+
 def test_a_word_is_no_id(project: LookedAt):
     with pytest.raises(BadSetting, match=f"The nearest: {IDS[0]}"):
         look(project, "math")
