@@ -12,6 +12,7 @@ import pytest
 from kedro.framework.startup import bootstrap_project
 
 from pipelines.arms import ARMS, target_of
+from winnow.cli import cli
 from winnow.commands.run import run_options
 from winnow.pipeline_registry import register_pipelines
 
@@ -27,6 +28,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 # In a block a command begins its line, and ends before what is said of it.
 TYPED = re.compile(r"^(?:\$ |\.venv/bin/)?kedro +(.*?)(?: {3,}.*| +#.*)?$")
 PLACEHOLDER = re.compile(r"[<>{}…]|\.\.\.|\b[A-Z]{4,}\b")
+TYPED_WHOLE = ("chat", "compare", "export", "inspect", "merge", "sweep")
 RECIPES = {path.stem for path in (PROJECT / "recipes").glob("*.yml")}
 
 
@@ -75,6 +77,20 @@ def test_commands_name_pipelines_parameters_and_recipes_that_are_there(page: Pat
             assert not unknown, f"{arguments}: no such pipeline or arm"
         for recipe in recipes_of(arguments):
             assert recipe in RECIPES or recipe.endswith(".yml"), f"{arguments}: no such recipe"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_can_be_typed_as_they_stand(page: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(PROJECT)
+    for name, *arguments in commands(page):
+        # A name alone, in a sentence, is the command itself.
+        if name in TYPED_WHOLE and arguments:
+            command = cli.commands[name]
+            if isinstance(command, click.Group):
+                name, *arguments = arguments
+                command = command.commands[name]
+            if arguments:
+                command.make_context(name, arguments)
 
 
 def recipes_of(arguments: list[str]) -> list[str]:
