@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from winnow.influence.matrix import AVERAGE, as_matrix
+from winnow.influence.values import Values
 
 DRAWS = 500
 SEED = 0
@@ -23,16 +24,6 @@ Result = TypeVar("Result")
 
 class LeftOut(Exception):
     """What a matrix of this shape does not have, and why."""
-
-
-@dataclass(frozen=True)
-class Values:
-    """Values and their standard errors, one per name of each axis."""
-
-    rows: list[str]
-    columns: list[str]
-    values: np.ndarray
-    errors: np.ndarray
 
 
 @dataclass(frozen=True)

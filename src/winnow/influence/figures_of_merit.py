@@ -15,7 +15,6 @@ from winnow.influence.analysis import (
     Components,
     Matrix,
     OwnAndOther,
-    Values,
     arrange,
     asymmetry,
     average_and_mean,
@@ -26,6 +25,7 @@ from winnow.influence.analysis import (
     own_and_other,
     totals,
 )
+from winnow.influence.values import Values
 
 MOST_COMPONENTS = 5
 DRAWN = f"{DRAWS} draws of the matrix, each cell of known error by itself"

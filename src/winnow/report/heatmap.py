@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.influence.analysis import Values
+from winnow.influence.values import Values
 from winnow.report.canvas import blank, drawn, styled
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.influence.analysis import Asymmetry, AverageAndMean, Components, Matrix, OwnAndOther, Values, totals
+from winnow.influence.analysis import Asymmetry, AverageAndMean, Components, Matrix, OwnAndOther, totals
 from winnow.influence.figures_of_merit import Analysis
+from winnow.influence.values import Values
 from winnow.report.canvas import blank, colors, drawn, styled
 from winnow.report.heatmap import MOST_NUMBERS, draw_heatmap, shortened, told, unit_of
 

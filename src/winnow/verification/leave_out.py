@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from winnow.influence.analysis import Values
 from winnow.influence.matrix import AVERAGE, natural
 from winnow.influence.retrain import PLAIN
+from winnow.influence.values import Values
 from winnow.params import LeaveOutParams
 from winnow.report.gains import Losses, Mixed, rank_agreement, realised_gains
 

@@ -10,7 +10,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pandas as pd
 
-from winnow.influence.analysis import Values
+from winnow.influence.values import Values
 from winnow.verification.placed import Placed
 
 DEVIATIONS = 12.0

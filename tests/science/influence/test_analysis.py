@@ -9,7 +9,6 @@ import pytest
 from winnow.influence.analysis import (
     Asymmetry,
     Matrix,
-    Values,
     arrange,
     asymmetry,
     average_and_mean,
@@ -21,6 +20,7 @@ from winnow.influence.analysis import (
     weighted,
 )
 from winnow.influence.figures_of_merit import analyse, analysis_metrics, analysis_table
+from winnow.influence.values import Values
 
 NAMES = ["code", "law", "math"]
 

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
-from winnow.influence.analysis import Asymmetry, Values
+from winnow.influence.analysis import Asymmetry
 from winnow.influence.figures_of_merit import Analysis, analyse
+from winnow.influence.values import Values
 from winnow.report.heatmap import shortened, unit_of
 from winnow.report.influence_matrix import draw_analysis, draw_asymmetry, draw_matrix, ends
 
