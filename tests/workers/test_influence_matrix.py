@@ -118,6 +118,8 @@ def test_a_table_of_ones_own_groups_the_columns(
     (tmp_path / "twice.csv").write_text("example_id,group\na,b\na,c\n")
     with pytest.raises(BadInput, match="'a' more than once"):
         read_groups(tmp_path / "twice.csv", "twice.csv")
+    (tmp_path / "nameless.csv").write_text('example_id,group\na,""\nb,\nc,d\n')
+    assert read_groups(tmp_path / "nameless.csv", "nameless.csv") == {"c": "d"}
     strange = InfluenceParams(columns=str(tmp_path / "strange.csv"))
     (tmp_path / "strange.csv").write_text("example_id,group\na,b\n")
     with pytest.raises(BadInput, match="None of the 1 examples"):

@@ -21,8 +21,8 @@ TWICE = RetrainParams(seeds=2, extra=2.0)
 def test_a_clusters_mix_has_extra_copies_of_its_rows_and_of_no_others():
     clusters = {f"a:{n}": "small" for n in range(3)} | {f"b:{n}": "large" for n in range(10)}
     mixes, seeds = mixes_with_extra(clusters, RetrainParams(extra=0.5, seeds=2))
-    assert set(mixes) == {f"{name}@{seed}" for name in ("plain", "small", "large") for seed in (0, 1)}
-    assert mixes["plain@0"] == dict.fromkeys(sorted(clusters), 1)
+    assert set(mixes) == {f"{name}@{seed}" for name in ("", "small", "large") for seed in (0, 1)}
+    assert mixes["@0"] == dict.fromkeys(sorted(clusters), 1)
     assert seeds["large@1"] == 1
     more = {name: count - 1 for name, count in mixes["large@0"].items()}
     assert sum(more.values()) == 5
@@ -31,7 +31,7 @@ def test_a_clusters_mix_has_extra_copies_of_its_rows_and_of_no_others():
     thrice, _ = mixes_with_extra(clusters, RetrainParams(extra=2.0, seeds=2))
     assert thrice["small@0"]["a:0"] == 3
     sample, _ = mixes_with_extra(clusters, RetrainParams(rows=6, seeds=2))
-    assert len(sample["plain@0"]) == 6
+    assert len(sample["@0"]) == 6
 
 
 def test_cells_are_falls_of_the_loss_by_the_share_of_weight_that_was_added():
@@ -46,7 +46,7 @@ def test_cells_are_falls_of_the_loss_by_the_share_of_weight_that_was_added():
     assert cells["domain"].to_list() == ["x", "x", "y", "y", "average", "average"]
 
     def fall(row: str, cluster: str, seed: int) -> float:
-        of = [dict(losses[f"{name}@{seed}"].iter_rows())[row] for name in ("plain", cluster)]
+        of = [dict(losses[f"{name}@{seed}"].iter_rows())[row] for name in ("", cluster)]
         return of[0] - of[1]
 
     falls = np.array([[fall(row, "a", seed) for row in ("v:0", "v:1")] for seed in (0, 1)]) * 16 / 8
@@ -62,12 +62,12 @@ def test_the_matrix_of_retrained_models_is_their_losses_on_the_targets(tiny: Tin
     matrix = retrain_matrix(tiny.tokens, tiny.base, targets, tiny.tokens, *settings)
     clusters = dict(matrix.scan("groups").collect().iter_rows())
     mixes, seeds = mixes_with_extra(clusters, TWICE)
-    names = [f"{name}@{seed}" for name in ("plain", "math") for seed in (0, 1)]
+    names = [f"{name}@{seed}" for name in ("", "math") for seed in (0, 1)]
     models = train_mixes({name: mixes[name] for name in names}, seeds, tiny.tokens, tiny.base, FEW, tiny.machine(root))
     forced = EvaluateParams(split="validation")
     scored = score_models(models, targets, tiny.base, forced, TokenizeParams(), tiny.machine(root))
     losses = {name: part.scan("rows").collect()["loss"].mean() for name, part in scored.items()}
-    falls = [losses[f"plain@{seed}"] - losses[f"math@{seed}"] for seed in (0, 1)]
+    falls = [losses[f"@{seed}"] - losses[f"math@{seed}"] for seed in (0, 1)]
     size = sum(group == "math" for group in clusters.values())
     cell = matrix.scan("cells").filter(domain="average", cluster="math").collect().to_dicts()[0]
     assert cell["influence"] == pytest.approx(np.mean(falls) * len(clusters) / (2 * size), rel=1e-4)

@@ -34,9 +34,9 @@ def leave_out(
 
 
 def of_fixed_steps(finetune: FinetuneParams, params: LeaveOutParams, rows: int) -> FinetuneParams:
-    """Settings with as many steps for each mix, as epochs of the whole pool would take where no number is given."""
-    by_epochs = max(1, int(finetune.epochs * rows) // finetune.batch)
-    return finetune.model_copy(update={"steps": params.steps or finetune.steps or by_epochs})
+    """Settings with as many steps for each mix: where no number is given, those that epochs of the whole pool take."""
+    by_epochs = max(1, round(finetune.epochs * rows / finetune.batch))
+    return finetune.alone(params.steps or finetune.steps or by_epochs)
 
 
 def show_leave_out(matrix: Finished, losses: FinishedParts) -> tuple[pd.DataFrame, Figure, dict[str, float]]:

@@ -22,7 +22,7 @@ def read_groups(path: Path, by: str) -> dict[str, str]:
     group = pl.col(column).cast(pl.String)
     if by == "subset_cluster":
         group = pl.concat_str("subset", group, separator="/")
-    found = table.select("example_id", group.alias("group")).drop_nulls().collect()
+    found = table.select("example_id", group.alias("group")).drop_nulls().filter(pl.col("group") != "").collect()
     if (twice := found.filter(pl.col("example_id").is_duplicated())).height:
         raise BadInput(f"{path} has {twice['example_id'][0]!r} more than once; an example belongs to one group.")
     return dict(found.iter_rows())

@@ -14,13 +14,14 @@ from winnow.influence.matrix import AVERAGE, natural
 from winnow.params import RetrainParams
 from winnow.selection.shares import copies
 
-PLAIN = "plain"
+# No group has this name: `read_groups` takes an empty one for none.
+PLAIN = ""
 
 
 def mixes_with_extra(
     clusters: Mapping[str, str], params: RetrainParams
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Mixes by `<cluster>@<seed>`, and `plain@<seed>` without extra weight; and the seed of each."""
+    """Mixes by `<cluster>@<seed>`, and `@<seed>` without extra weight; and the seed of each."""
     drawn = _drawn(sorted(clusters), params)
     plain = dict.fromkeys(drawn, 1)
     mixes, seeds = {}, {}

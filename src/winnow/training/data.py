@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from winnow.errors import NothingToTrainOn
 from winnow.params import FinetuneParams
 from winnow.records.tokens import TokenRow, TokenTable
 
@@ -20,6 +21,8 @@ def expand(mix: dict[str, int], seed: int, steps: int | None, epochs: float, bat
     The order depends on the mix, the seed and nothing else, so any number of processes trains the same batches.
     """
     once = np.repeat(sorted(mix), [mix[name] for name in sorted(mix)])
+    if not len(once):
+        raise NothingToTrainOn(f"A mix of {len(mix)} rows has no row once. Choose at least one row to train on.")
     wanted = steps * batch if steps is not None else max(batch, round(epochs * len(once) / batch) * batch)
     random = np.random.default_rng(seed)
     order: list[str] = []

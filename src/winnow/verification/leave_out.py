@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from winnow.errors import BadSetting
 from winnow.influence.matrix import AVERAGE, natural
 from winnow.influence.retrain import PLAIN
 from winnow.influence.values import Values
 from winnow.params import LeaveOutParams
 from winnow.report.gains import Losses, Mixed, rank_agreement, realised_gains
+from winnow.report.verdict import holm
 
 PREFIX = "verify/leave_out"
 _SHOWN = ("predicted", "measured", "measured_ci")
@@ -24,13 +26,19 @@ _SHOWN = ("predicted", "measured", "measured_ci")
 def mixes_without(
     clusters: Mapping[str, str], params: LeaveOutParams
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Mixes by `<cluster>@<seed>`, each without that cluster, and `plain@<seed>` with all; and the seed of each."""
+    """Mixes by `<cluster>@<seed>`, each without that cluster, and `@<seed>` with all; and the seed of each."""
     names = sorted(clusters)
     if params.rows is not None and params.rows < len(names):
         names = sorted(np.random.default_rng(0).permutation(names)[: params.rows].tolist())
     mixes, seeds = {}, {}
     for left_out in (PLAIN, *sorted({clusters[name] for name in names}, key=natural)):
         mix = {name: 1 for name in names if clusters[name] != left_out}
+        if not mix:
+            raise BadSetting(
+                f"Without the cluster {left_out!r} none of {len(names)} rows is left: all of them are in it. Leaving "
+                "out needs two clusters: set another `influence.columns`, or more `clusters.k` or "
+                "`verify.leave_out.rows`."
+            )
         for seed in range(params.seeds):
             mixes[f"{left_out}@{seed}"], seeds[f"{left_out}@{seed}"] = mix, seed
     return mixes, seeds
@@ -58,7 +66,10 @@ def left_out(predicted: Mapping[str, Mapping[str, float]], losses: Mapping[str, 
 
 
 def leave_out_table(mixed: list[Mixed], cells: pl.DataFrame) -> pd.DataFrame:
-    """A row for each cluster and domain: rows, predicted and measured rise of the loss without it, and its interval."""
+    """A row for each cluster and domain: rows, predicted and measured rise of the loss without it, and its interval.
+
+    Each row is one test; `p_holm` is corrected for all of them.
+    """
     sizes = dict(cells.select("cluster", "rows").unique().iter_rows())
     rows = []
     for cluster in mixed:
@@ -68,7 +79,8 @@ def leave_out_table(mixed: list[Mixed], cells: pl.DataFrame) -> pd.DataFrame:
                 (cluster.name, domain, sizes[cluster.name], predicted, -fall.mean, fall.half_width, fall.p_value)
             )
     columns = ["cluster", "domain", "rows", "predicted", "measured", "measured_ci", "p_value"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_holm=holm(table["p_value"].tolist()))
 
 
 def leave_out_metrics(mixed: list[Mixed]) -> dict[str, float]:
