@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from winnow.progress import listening
 from winnow.records.tokens import TokenTable
 from winnow.stages import Finished, FinishedParts
 from winnow.workers.job import Job
-from winnow.workers.memory import is_out_of_memory
+from winnow.workers.memory import is_out_of_memory, remedies
 from winnow.workers.runtime import Worker, perform
 
 PARAMS = FinetuneParams(steps=8, batch=4, lr=0.01)
@@ -202,6 +203,9 @@ def test_out_of_memory_names_the_settings_that_take_less(tiny: Tiny, tmp_path: P
     assert answer["error"] == OutOfMemory.__name__
     for said in ("20 GiB", "machine.micro_batch: 8", "gradient_checkpointing: true", "method: lora", "max_length"):
         assert said in answer["message"]
+    assert "side_by_side" not in answer["message"], "it is alone"
+    beside = replace(job, machine=tiny.machine(tmp_path, side_by_side=2))
+    assert remedies(beside).split(":")[0].strip() == "machine.side_by_side"
 
 
 def test_other_errors_are_not_taken_for_a_full_memory():

@@ -50,6 +50,9 @@ def train_mixes(
     """A model for each mix (how often each example is in it) and its seed, by one worker."""
     asked = asked or {"prompts": [], "template": None}
     require_trainable(params, machine)
+    # Models that differ in their seed alone share one mix, of as many rows as the pool: it is hashed once.
+    distinct = {id(mix): mix for mix in mixes.values()}
+    fingerprints = {key: table_fingerprint(sorted(mix.items())) for key, mix in distinct.items()}
     inputs = {"tokens": tokens.fingerprint, "base_model": base_model.fingerprint}
     places = {
         name: locate(
@@ -57,7 +60,7 @@ def train_mixes(
             "finetune",
             REVISION,
             {**params.model_dump(mode="json"), "seed": seeds[name]},
-            {**inputs, "training_mix": table_fingerprint(sorted(mix.items())), **_prompts(asked)},
+            {**inputs, "training_mix": fingerprints[id(mix)], **_prompts(asked)},
         )
         for name, mix in mixes.items()
     }

@@ -28,7 +28,7 @@ class Machine(Params):
     side_by_side: int = Field(
         default=1,
         ge=1,
-        description="fine-tunings at once, a process each, and a CUDA device each where there are some",
+        description="fine-tunings at once, a process each; on CUDA a device each, and no more than there are",
     )
     engine: Engine = Field(default="ddp", description="of trainings: what each process holds of model and optimizer")
     accelerate_config: Path | None = Field(

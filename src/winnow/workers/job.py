@@ -35,7 +35,8 @@ class Job:
             "launcher": self.launcher,
         }
         path = self.folder / JOB
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        # Without indents: mixes name each row of a pool.
+        path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
         return path
 
     @classmethod

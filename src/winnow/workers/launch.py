@@ -32,6 +32,7 @@ from winnow.workers.engines import launch_options
 from winnow.workers.extensions import build_missing, deepspeed_environment
 from winnow.workers.job import LOG, PROGRESS, RESULT, Job
 from winnow.workers.memory import remedies
+from winnow.workers.orders import Order, is_alone, shared_out
 from winnow.workers.runtime import parse_news, perform, threads_per_process
 
 # What the launcher of several processes says of one that was killed.
@@ -41,11 +42,11 @@ GRACE_SECONDS = 30.0
 LAST_LINES = 20
 # The others share rows among processes, each with a whole model.
 TRAINS = ("finetune", "warmup", "training_cost")
-# Models by themselves, of one mix and seed each: several may be trained at once.
-SIDE_BY_SIDE = ("finetune",)
+# Results that need nothing of each other; each holds an open file, its lock, while it is built.
+BY_THEMSELVES = ("finetune", "evaluate")
+AT_ONCE = 256
 # Threads that wait for each other in busy loops make two jobs on one machine many times slower than one.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
-Order = tuple[str, Mapping[str, Any], Mapping[str, Place], Machine]
 
 
 def built(stage: str, task: Mapping[str, Any], place: Place, machine: Machine) -> Finished:
@@ -57,34 +58,28 @@ def built(stage: str, task: Mapping[str, Any], place: Place, machine: Machine) -
 
 
 def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Place], machine: Machine) -> None:
-    """Let one worker build all results that are missing, holding their locks meanwhile; nothing is started for none."""
+    """Let a worker build all results that are missing, of very many a batch at a time; nothing is started for none."""
+    names = list(missing)
+    size = AT_ONCE if stage in BY_THEMSELVES else max(1, len(names))
+    for first in range(0, len(names), size):
+        _launch_locked(stage, task, {name: missing[name] for name in names[first : first + size]}, machine)
+
+
+def _launch_locked(stage: str, task: Mapping[str, Any], missing: Mapping[str, Place], machine: Machine) -> None:
+    """Hold the locks of the results until they are there."""
     with ExitStack() as locks:
         for place in missing.values():
             locks.enter_context(Work.resume(place))
         # Another run may have finished some of them while this one waited for their locks.
         open_places = {name: place for name, place in missing.items() if place.finished() is None}
         if open_places:
-            _launch_all(_shared_out(stage, task, open_places, machine))
+            _launch_all(shared_out(stage, task, open_places, machine))
 
 
 def launch(stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine) -> dict[str, Any]:
     """Run `winnow.workers.<stage>` on ``task`` and return what it answered."""
-    (answer,) = _launch_all([(stage, task, places, machine)])
+    (answer,) = _launch_all([Order(stage, task, places, machine.model_copy(update={"side_by_side": 1}))])
     return answer
-
-
-def _shared_out(stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine) -> list[Order]:
-    """An order for each of the workers side by side: its results, and its part of the machine.
-
-    Its threads do not depend on how many results are missing: their number decides the last bits.
-    """
-    if stage not in SIDE_BY_SIDE or not _is_alone(machine):
-        return [(stage, task, places, machine)]
-    count = machine.side_by_side
-    own = machine.model_copy(update={"threads": machine.threads or max(1, threads_per_process(machine) // count)})
-    names = list(places)
-    shares = [names[first::count] for first in range(min(count, len(names)))]
-    return [(stage, task, {name: places[name] for name in share}, own) for share in shares]
 
 
 def _launch_all(orders: Sequence[Order]) -> list[dict[str, Any]]:
@@ -92,8 +87,8 @@ def _launch_all(orders: Sequence[Order]) -> list[dict[str, Any]]:
     answers: dict[int, dict[str, Any]] = {}
     with ExitStack() as running:
         started = []
-        for number, order in enumerate(orders):
-            one = _Started(*order, device=number if len(orders) > 1 else None)
+        for order in orders:
+            one = _Started(order)
             running.callback(one.process.stop)
             started.append(one)
         while len(answers) < len(started):
@@ -110,15 +105,14 @@ def _launch_all(orders: Sequence[Order]) -> list[dict[str, Any]]:
 class _Started:
     """A worker at its job."""
 
-    def __init__(
-        self, stage: str, task: Mapping[str, Any], places: Mapping[str, Place], machine: Machine, device: int | None
-    ) -> None:
+    def __init__(self, order: Order) -> None:
+        stage, machine = order.stage, order.machine
         folder = Path(tempfile.mkdtemp(prefix=f"winnow-{stage}-"))
         own = machine if stage in TRAINS else machine.model_copy(update={"engine": "ddp", "accelerate_config": None})
-        self.job = Job(stage, dict(task), dict(places), own, os.getpid(), folder)
+        self.job = Job(stage, dict(order.task), dict(order.places), own, os.getpid(), folder)
         self.position = 0
         job_file = self.job.write()
-        environment = dict(os.environ) if device is None else {**os.environ, **_one_device(device)}
+        environment = {**os.environ, **order.environment}
         forks = _may_fork(own)
         self.process = _fork(job_file, environment) if forks else _spawn(self.job, job_file, environment)
 
@@ -127,14 +121,6 @@ class _Started:
         exit_code = self.process.poll()
         self.position = _publish_new(self.job, self.position)
         return exit_code
-
-
-def _one_device(number: int) -> dict[str, str]:
-    """Let workers beside each other have a CUDA device each, in turn; this process asks no driver."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    devices = given.split(",") if given else [str(device) for device in range(count)]
-    return {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} if devices else {}
 
 
 class _Process:
@@ -163,12 +149,7 @@ class _Process:
 
 
 def _may_fork(machine: Machine) -> bool:
-    return _is_alone(machine) and machine.forkserver and sys.platform == "linux"
-
-
-def _is_alone(machine: Machine) -> bool:
-    """Whether one process does without a launcher."""
-    return machine.processes == 1 and machine.engine == "ddp"
+    return is_alone(machine) and machine.forkserver and sys.platform == "linux"
 
 
 def _fork(job_file: Path, environment: Mapping[str, str]) -> _Process:
@@ -227,7 +208,7 @@ def _spawn(job: Job, job_file: Path, given: Mapping[str, str]) -> _Process:
     command = [sys.executable, *module]
     # ACCELERATE_USE_CPU makes accelerate start one process, or plain DDP in place of DeepSpeed, without a word.
     environment = {**PATIENT, **{name: value for name, value in given.items() if name != "ACCELERATE_USE_CPU"}}
-    if not _is_alone(job.machine):
+    if not is_alone(job.machine):
         command = [sys.executable, "-m", "accelerate.commands.launch", *launch_options(job.machine), *module]
         environment |= deepspeed_environment(job.machine)
         build_missing(job.machine, environment)

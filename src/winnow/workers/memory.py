@@ -32,7 +32,8 @@ def remedies(job: Job) -> str:
 def _remedies(job: Job) -> list[str]:
     params: Mapping[str, Any] = job.task.get("params") or {}
     trains = "lr" in params
-    found = _of_training(job, params) if trains else []
+    found = [_ONE_AFTER_THE_OTHER.format(job.machine.side_by_side)] if job.machine.side_by_side > 1 else []
+    found += _of_training(job, params) if trains else []
     for name in () if trains else ("batch_tokens", "batch"):
         if isinstance(value := params.get(name), int) and value > 1:
             found.append(f"{job.stage}.{name}: {value // 2}    (it is {value})")
@@ -40,6 +41,7 @@ def _remedies(job: Job) -> list[str]:
     return [*found, f"tokenize.max_length: {length // 2}    (it is {length})" if length else _SHORTER]
 
 
+_ONE_AFTER_THE_OTHER = "machine.side_by_side: 1    (it is {}: those trained at once share the host's memory)"
 _SHORTER = "tokenize.max_length: lower; the longest rows decide how much one step takes"
 
 
