@@ -477,7 +477,8 @@ def test_all_estimators_are_held_to_models_of_subsets_from_the_raw_files_on(monk
     for mode, without in (("store", set()), ("direct", {"gradient_products"})):
         registered = registered_with(monkeypatch, influence={"mode": mode})["datamodels"]
         nodes = {node.name: node for node in registered.nodes}
+        settings = {"subset_losses", "params:verify.datamodels", "params:influence"}
         scores = {"gradient_products", "ekfac_products", "scores", "row_scores", "bm25_scores", "rds_scores"} - without
-        assert set(nodes["score_estimators"].inputs) == {"subset_losses", "params:verify.datamodels", *scores}
+        assert set(nodes["score_estimators"].inputs) == {*settings, *scores}
         assert "held_out" not in {name for node in registered.nodes for name in node.inputs}
         assert all(name.startswith("params:") for name in registered.inputs())

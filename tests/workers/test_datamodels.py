@@ -16,6 +16,7 @@ from support.gradients import EXACT, collected
 from support.tiny import Tiny, checksums, kill_workers, when
 from winnow.errors import WorkerFailed
 from winnow.gradients.store import FeatureStore
+from winnow.influence.ranking import target_scores
 from winnow.params import (
     BaselinesParams,
     DatamodelsParams,
@@ -25,9 +26,11 @@ from winnow.params import (
     TokenizeParams,
 )
 from winnow.progress import listening
-from winnow.stages import Finished, FinishedParts
+from winnow.stages import Finished, FinishedParts, Work, locate
+from winnow.verification.datamodels import datamodeling_score, read_trained
 
 FINETUNE = FinetuneParams(batch=8, lr=0.01, precision="fp32", validation_rows=3)
+DOMAINS = ("math", "code", "science")
 FEW = DatamodelsParams(subsets=8, rows=20, steps=2, draws=100)
 
 
@@ -84,6 +87,30 @@ def test_products_are_gradients_by_features_and_learning_rates(
     assert found["math"].to_numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("aggregate", ["max", "mean", "round_robin"])
+def test_less_is_judged_by_the_scores_that_its_arm_ranks_by(
+    tiny: Tiny, tmp_path: Path, subset_losses: Finished, aggregate: str
+):
+    ids = sorted(subset_losses.scan("members").collect()["example_id"].unique())
+    random = np.random.default_rng(0)
+    columns = {f"{domain}/{part}": random.normal(size=len(ids)) for domain in DOMAINS for part in "ab"}
+    table = pl.DataFrame({"example_id": ids, **columns})
+    with Work.resume(locate(tmp_path, "scores", 1, {}, {})) as work:
+        part = work.finish({"tables": work.commit_tables({"scores": table})}, {})
+    scores = FinishedParts({"4": part}, {"weights": {"4": 1.0}})
+    params = InfluenceParams(aggregate=aggregate)
+    found, _, _ = score_estimators(("less",))(subset_losses, FEW, params, scores)
+    trained = read_trained(subset_losses.scan("members").collect(), subset_losses.scan("losses").collect())
+    own = target_scores(table, params.aggregate)
+    falls = -trained.losses.mean(axis=1).T
+    expected = {
+        name: float(datamodeling_score(trained.member @ own[name], fall))
+        for name, fall in zip(trained.domains, falls, strict=True)
+    }
+    said = found[(found["estimator"] == "less") & (found["domain"] != "all")]
+    assert dict(zip(said["domain"], said["lds"], strict=True)) == pytest.approx(expected)
+
+
 def test_every_estimator_is_a_row_of_each_domain(
     tiny: Tiny,
     root: Path,
@@ -96,7 +123,9 @@ def test_every_estimator_is_a_row_of_each_domain(
     words = score_by_words(tiny.train, tiny.tokens, targets, BaselinesParams(), machine)
     stores = collected(tiny, root, warmup, EXACT), validation_store
     products = score_in_units_of_loss(*stores, targets, InfluenceParams(), machine)
-    table, figure, metrics = score_estimators(("gradient", "bm25"))(subset_losses, FEW, products, words)
+    table, figure, metrics = score_estimators(("gradient", "bm25"))(
+        subset_losses, FEW, InfluenceParams(), products, words
+    )
     domains = {"math", "code", "science", "all"}
     assert set(zip(table["estimator"], table["domain"], strict=True)) == {
         (name, domain) for name in ("gradient", "bm25", "random") for domain in domains

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,8 @@ from pipelines.evaluate.nodes import forced, score_models
 from pipelines.finetune.nodes import train_mixes
 from pipelines.influence.nodes import read_scores
 from pipelines.targets.nodes import domains_of
-from winnow.influence.ranking import target_scores
-from winnow.params import DatamodelsParams, EvaluateParams, FinetuneParams, Machine, TokenizeParams
+from winnow.influence.ranking import Aggregate, target_scores
+from winnow.params import DatamodelsParams, EvaluateParams, FinetuneParams, InfluenceParams, Machine, TokenizeParams
 from winnow.stages import Finished, FinishedParts, Work, locate, require_build
 
 REVISION = 1
@@ -36,7 +37,8 @@ def train_subsets(
     usable = tokens.scan("lengths").filter(pl.col("split") == "train").collect()["example_id"].to_list()
     subsets = draw_subsets(usable, params)
     runs = {f"{subset}@{seed}": (subset, seed) for subset in range(len(subsets)) for seed in range(params.seeds)}
-    mixes = {name: dict.fromkeys(subsets[subset], 1) for name, (subset, _) in runs.items()}
+    by_subset = [dict.fromkeys(subset, 1) for subset in subsets]
+    mixes = {name: by_subset[subset] for name, (subset, _) in runs.items()}
     seeds = {name: seed for name, (_, seed) in runs.items()}
     models = train_mixes(mixes, seeds, tokens, base_model, finetune.alone(params.steps), machine)
     scored = score_models(models, targets, base_model, forced(evaluate), tokenize, machine)
@@ -77,14 +79,15 @@ def score_estimators(names: Sequence[str]) -> Callable[..., tuple[pd.DataFrame, 
     """A node function that holds these estimators' scores, given in this order, to the models of subsets."""
 
     def score(
-        subset_losses: Finished, params: DatamodelsParams, *tables: Finished | FinishedParts
+        subset_losses: Finished, params: DatamodelsParams, influence: InfluenceParams, *tables: Finished | FinishedParts
     ) -> tuple[pd.DataFrame, Figure, dict[str, float]]:
         # Registration imports this module, and needs no scipy.
         from winnow.report.datamodels import draw_datamodels
         from winnow.verification.datamodels import datamodel_metrics, read_trained, score_estimators
 
         trained = read_trained(subset_losses.scan("members").collect(), subset_losses.scan("losses").collect())
-        scores = {name: _READERS[name](table, trained.domains) for name, table in zip(names, tables, strict=True)}
+        readers = {**_READERS, "less": partial(_cosines, influence.aggregate)}
+        scores = {name: readers[name](table, trained.domains) for name, table in zip(names, tables, strict=True)}
         found = score_estimators(scores, trained, params)
         return found.to_pandas(), draw_datamodels(found), datamodel_metrics(found)
 
@@ -95,12 +98,12 @@ def _products(products: FinishedParts, _: list[str]) -> pl.DataFrame:
     return read_scores(products)
 
 
-def _cosines(scores: FinishedParts, _: list[str]) -> pl.DataFrame:
-    return _best_of_subtasks(read_scores(scores))
+def _cosines(aggregate: Aggregate, scores: FinishedParts, _: list[str]) -> pl.DataFrame:
+    return _by_target(read_scores(scores), aggregate)
 
 
 def _nearness(scores: Finished, _: list[str]) -> pl.DataFrame:
-    return _best_of_subtasks(scores.scan("scores").collect())
+    return _by_target(scores.scan("scores").collect(), "max")
 
 
 def _likelihood(row_scores: Finished, domains: list[str]) -> pl.DataFrame:
@@ -112,14 +115,13 @@ def _likelihood(row_scores: Finished, domains: list[str]) -> pl.DataFrame:
     )
 
 
-def _best_of_subtasks(table: pl.DataFrame) -> pl.DataFrame:
-    return pl.DataFrame({"example_id": table["example_id"], **target_scores(table, "max")})
+def _by_target(table: pl.DataFrame, aggregate: Aggregate) -> pl.DataFrame:
+    return pl.DataFrame({"example_id": table["example_id"], **target_scores(table, aggregate)})
 
 
 _READERS: dict[str, Callable[[Any, list[str]], pl.DataFrame]] = {
     "gradient": _products,
     "ekfac": _products,
-    "less": _cosines,
     "loss": _likelihood,
     "bm25": _nearness,
     "rds": _nearness,

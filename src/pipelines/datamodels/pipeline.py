@@ -40,7 +40,7 @@ def create_pipeline(mode: str) -> Pipeline:
             Node(nodes.train_subsets, trained, "subset_losses", name="train_subsets"),
             Node(
                 nodes.score_estimators(tuple(estimators)),
-                ["subset_losses", PARAMS, *estimators.values()],
+                ["subset_losses", PARAMS, "params:influence", *estimators.values()],
                 shown,
                 name="score_estimators",
             ),

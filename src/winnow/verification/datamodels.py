@@ -59,10 +59,11 @@ def draw_subsets(examples: Sequence[str], params: DatamodelsParams) -> list[list
 def read_trained(members: pl.DataFrame, losses: pl.DataFrame) -> Trained:
     """From tables of `subset, example_id` and of `subset, seed, example_id, domain, loss`.
 
-    A validation row without a finite loss for some model is left out for all.
+    A validation row without a finite loss for some model is left out for all; a domain must not be lost so.
     """
     unusable = losses.filter(~pl.col("loss").is_finite())["example_id"].unique()
     usable = losses.filter(~pl.col("example_id").is_in(unusable.implode()))
+    _require_domains(losses, set(usable["domain"]))
     means = usable.group_by("subset", "seed", "domain").agg(pl.col("loss").mean()).sort("subset", "seed", "domain")
     shape = [means[name].n_unique() for name in ("subset", "seed", "domain")]
     examples = sorted(members["example_id"].unique())
@@ -70,6 +71,22 @@ def read_trained(members: pl.DataFrame, losses: pl.DataFrame) -> Trained:
     member = np.zeros((shape[0], len(examples)))
     member[members["subset"].to_numpy(), [place[name] for name in members["example_id"]]] = 1
     return Trained(examples, member, means["loss"].to_numpy().reshape(shape), means["domain"].unique().sort().to_list())
+
+
+def _require_domains(losses: pl.DataFrame, known: set[str]) -> None:
+    """Refuse losses where each row of a domain is unusable for some model, and name the model with most such rows."""
+    lost = losses.filter(~pl.col("domain").is_in(sorted(known)))
+    if lost.is_empty():
+        return
+    finite = pl.col("loss").is_finite()
+    by_model = lost.group_by("domain", "subset", "seed").agg((~finite).sum().alias("without"), pl.len().alias("rows"))
+    worst = by_model.sort("without", "domain", "subset", "seed", descending=[True, False, False, False])
+    domain, subset, seed, without, rows = worst.row(0)
+    raise BadSetting(
+        f"No validation row of {domain!r} has a finite loss for all models: that of subset {subset} with seed {seed} "
+        f"has none on {without} of {rows}. Models diverge where steps are too long: lower `finetune.lr`. Where all "
+        "models lack the same rows, their answers are cut off: raise `tokenize.max_length`."
+    )
 
 
 def datamodeling_score(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:

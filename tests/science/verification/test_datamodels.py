@@ -146,6 +146,19 @@ def test_validation_rows_without_a_finite_loss_are_left_out_everywhere():
     assert trained.member.tolist() == [[1, 0], [0, 1]]
 
 
+def test_a_model_that_diverged_is_named_with_its_remedy():
+    """One model without a loss on any row; one without on a single domain, beside a model that lacks one row."""
+    members = pl.DataFrame({"subset": [0, 1], "example_id": ["a", "b"]})
+    rows = [(s, e, f"{d}{n}", d, 1.0 + n) for s in (0, 1) for e in (0, 1) for d in ("x", "y") for n in (0, 1)]
+    losses = pl.DataFrame(rows, orient="row", schema=["subset", "seed", "example_id", "domain", "loss"])
+    own = (pl.col("subset") == 1) & (pl.col("seed") == 0)
+    one_row = (pl.col("subset") == 0) & (pl.col("example_id") == "y0")
+    for wrong in (own, (own & (pl.col("domain") == "y")) | one_row):
+        broken = losses.with_columns(loss=pl.when(wrong).then(float("nan")).otherwise("loss"))
+        with pytest.raises(BadSetting, match=r"subset 1 with seed 0 has none on 2 of 2.*lower `finetune\.lr`"):
+            read_trained(members, broken)
+
+
 def test_subsets_have_their_share_and_more_of_them_begin_with_the_same():
     ids = [f"r{n}" for n in range(100)]
     some = draw_subsets(ids, DatamodelsParams(subsets=8, rows=50, share=0.3))
