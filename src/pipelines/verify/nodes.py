@@ -22,7 +22,7 @@ from winnow.verification.placed import Placed, place
 from winnow.verification.planted import planted_table
 from winnow.verification.summary import verification_metrics, verification_table
 
-REVISION = 1
+REVISION = 2
 SPLITS = ("held_out", "validation")
 
 

@@ -29,6 +29,8 @@ from winnow.selection.repeats import run_hashes
 FEWEST = 3
 EXCERPT = 300
 _SPACE = re.compile(r"\s+")
+# The block of full and half width; what else NFKC takes for equal, such as x² and x2, is not.
+_WIDTHS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF00, 0xFFF0)}
 KINDS = ("conversation", "question", "ngram")
 OVERLAPS = {
     "example_id": pl.String,
@@ -125,7 +127,7 @@ def question_of(messages: Sequence[Message]) -> Sequence[Message]:
 
 def normalised(text: str) -> str:
     """The same for texts that differ in case, in the width of characters, or in white space."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
+    return _SPACE.sub(" ", unicodedata.normalize("NFC", text.translate(_WIDTHS))).strip().casefold()
 
 
 def _text(messages: Sequence[Message]) -> str:

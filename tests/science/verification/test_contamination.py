@@ -37,6 +37,10 @@ def test_equal_text_is_blind_to_case_width_and_white_space_and_to_nothing_else()
     assert (other["conversation"], other["question"], other["ngram"]) == (None, "r:0", None)
     assert other["shared"] == "Is 2 + 2 four?"
     assert not overlaps([("Is 2 - 2 four?", "No, not at all.")], asked)
+    assert not overlaps([("What is x2?", "A name.")], [("What is x\u00b2?", "A square.")])
+    assert not overlaps([("What is 1/2?", "A half.")], [("What is \u00bd?", "A half, too.")])
+    (accent,) = overlaps([("Cafe\u0301?", "No.")], [("Caf\u00e9?", "Yes.")])
+    assert accent["question"] == "r:0"
 
 
 def test_so_many_words_in_a_row_are_an_overlap_and_one_fewer_is_none():
