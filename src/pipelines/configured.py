@@ -111,7 +111,7 @@ class Configured:
         return tuple(dict.fromkeys(("random", *names)))
 
     def _selects(self, name: str) -> bool:
-        return name not in ARMS or ARMS[name].size == "budget"
+        return name not in ARMS or (ARMS[name].size == "budget" and not self._is_full(ARMS[name]))
 
     def _of_study(self) -> tuple[str, ...]:
         """The study's arms, without those of mixtures where nothing tells the influence of clusters."""

@@ -128,14 +128,6 @@ def _chosen_with(everything: Pipeline, arm: str) -> list[str]:
     return sorted(used & chain.all_outputs())
 
 
-def _union(pipelines: Iterable[Pipeline]) -> Pipeline:
-    return sum(pipelines, pipeline([]))
-
-
-def _with_ancestors(everything: Pipeline, part: Pipeline) -> Pipeline:
-    return everything.to_nodes(*[node.name for node in part.nodes])
-
-
 def union(pipelines: Iterable[Pipeline]) -> Pipeline:
     """All nodes."""
     return sum(pipelines, pipeline([]))

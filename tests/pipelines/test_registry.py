@@ -451,9 +451,12 @@ def test_verification_looks_at_arms_that_select_and_trains_none(monkeypatch: pyt
     assert not [name for name in nodes if name.endswith((".finetune", ".evaluate"))]
     assert all(name.startswith("params:") for name in registered["verify_selections"].inputs())
     retrained = {node.name for node in registered["leave_out"].nodes}
-    assert {*nodes, *retrained, "datamodels"} <= {node.name for node in registered["verify"].nodes}
+    assert {*nodes, *retrained, "score_estimators"} <= {node.name for node in registered["verify"].nodes}
     assert {"leave_out", "show_leave_out", "influence_matrix"} <= retrained
     assert not {"leave_out"} & {*nodes, *(node.name for node in registered["study"].nodes)}, "it is costly"
+    whole = registered_with(monkeypatch, study={"arms": ["pareto_knee", "length"]}, pareto={"mode": "relative"})
+    placed = {node.name for node in whole["verify_selections"].nodes if node.name.endswith(".place_rows")}
+    assert placed == {"random.place_rows", "length.place_rows"}, "mixtures of the whole pool select nothing"
     asked = {**parameters()["verify"], "arms": ["less", "all"]}
     own = registered_with(monkeypatch, verify=asked, ingest={"folder": "mine"})
     names = {node.name for node in own["verify_selections"].nodes}

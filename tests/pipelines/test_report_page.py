@@ -74,3 +74,14 @@ def test_each_arm_is_shown_with_what_belongs_to_it():
         assert part in page, part
     assert "gone" not in page.split("application/json")[0]
     assert "<code>split.seed</code></th><td>4" in page
+
+
+def test_an_arm_that_another_run_has_not_saved_is_left_out_of_the_page():
+    comparison = pd.DataFrame({"study": "demo", "settings": "new", "arm": ["less"], "control": [""], "seeds": [5]})
+    base = [{"params": {}}, {"evaluate/accuracy": 0.125}]
+    less = [{"params": {}}, {"evaluate/accuracy": 0.875}]
+    chose = [{"cost/choosing_seconds": 77.0}, pd.DataFrame([], columns=EXAMPLES)]
+    page, _ = show_study((ARMS["base"], ARMS["less"]), False)(comparison, {}, *base, *less, *chose)
+    assert "87.5" in page
+    assert "77 s" in page
+    assert "12.5" not in page.split("application/json")[0]

@@ -1,7 +1,8 @@
 """What an arm chose and what choosing cost; the page that shows a study's arms side by side."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -49,7 +50,9 @@ def show_study(arms: tuple[ArmSpec, ...], with_tasks: bool) -> Callable[..., tup
     def show(comparison: pd.DataFrame, parameters: dict[str, Any], *inputs: Any) -> tuple[str, Figure]:
         newest = comparison[comparison["settings"] == comparison["settings"].iloc[-1]].set_index("arm")
         given = iter(inputs)
-        rows = [_described(arm.name, newest.loc[arm.name], given, with_tasks) for arm in arms]
+        # Another run may have saved its comparison since: the arms that both have are shown.
+        told = {arm.name: tuple(islice(given, 2 + with_tasks)) for arm in arms}
+        rows = [_described(name, newest.loc[name], *parts) for name, parts in told.items() if name in newest.index]
         chose = {arm.name: (next(given), next(given)) for arm in arms if arm.size != "none"}
         rows = [_with_choice(row, *chose.get(row.arm, ({}, no_examples()))) for row in rows]
         everything = {name: str(value) for name, value in flatten(parameters).items()}
@@ -59,13 +62,12 @@ def show_study(arms: tuple[ArmSpec, ...], with_tasks: bool) -> Callable[..., tup
     return show
 
 
-def _described(name: str, found: pd.Series, given: Iterator[Any], with_tasks: bool) -> Compared:
-    description, result = next(given), next(given)
+def _described(name: str, found: pd.Series, description: dict[str, Any], *metrics: dict[str, float]) -> Compared:
     return Compared(
         name=name,
         arm=name,
         params={key: str(value) for key, value in description["params"].items()},
-        metrics=result | (next(given) if with_tasks else {}),
+        metrics={key: value for part in metrics for key, value in part.items()},
         seeds=int(found["seeds"]),
         control=str(found["control"]),
         study=str(found["study"]),
