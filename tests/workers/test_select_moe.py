@@ -90,13 +90,17 @@ def test_a_strong_constraint_draws_the_mass_to_its_minimum(
 
 
 def test_a_killed_warm_up_ends_with_the_same_bytes(
-    tiny: Tiny, selector: Finished, converted: Finished, gates: Finished, tmp_path: Path
+    tiny: Tiny, root: Path, selector: Finished, converted: Finished, tmp_path: Path
 ):
-    kill = when(lambda news: (news.step or 0) >= 6, kill_workers(signal.SIGKILL))
+    # Long enough that a launcher on a busy machine hears of a step before the last one.
+    longer = PARAMS.warmup.model_copy(update={"steps": 40, "checkpoints": 10})
+    params = PARAMS.model_copy(update={"warmup": longer})
+    kill = when(lambda news: (news.step or 0) >= 5, kill_workers(signal.SIGKILL))
     with listening(kill), pytest.raises(WorkerFailed, match="select_moe_warmup"):
-        warm_up_routers(converted, selector, tiny.tokens, PARAMS, tiny.machine(tmp_path))
-    resumed = warm_up_routers(converted, selector, tiny.tokens, PARAMS, tiny.machine(tmp_path))
-    assert checksums(resumed.path) == checksums(gates.path)
+        warm_up_routers(converted, selector, tiny.tokens, params, tiny.machine(tmp_path))
+    resumed = warm_up_routers(converted, selector, tiny.tokens, params, tiny.machine(tmp_path))
+    undisturbed = warm_up_routers(converted, selector, tiny.tokens, params, tiny.machine(root))
+    assert checksums(resumed.path) == checksums(undisturbed.path)
 
 
 def test_two_processes_train_the_same_gates(

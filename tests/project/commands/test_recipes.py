@@ -42,12 +42,25 @@ def test_every_recipe_is_valid_and_names_known_pipelines_and_environments(path: 
     assert (CONF / recipe.get("env", "base")).is_dir()
 
 
-def test_the_demo_recipe_is_what_conf_says():
+def test_the_demo_recipe_is_what_conf_says_but_for_what_makes_it_shorter():
     params = read_recipe(RECIPES / "demo.yml")["params"]
+    conf = {}
     for file in (CONF / "base" / "parameters").glob("*.yml"):
-        for stage, values in yaml.safe_load(file.read_text(encoding="utf-8")).items():
-            given = params.get(stage, {})
-            assert {name: values[name] for name in given} == given
+        conf |= yaml.safe_load(file.read_text(encoding="utf-8"))
+    for stage, given in params.items():
+        if stage not in ("arms", "warmup"):
+            assert {name: conf[stage][name] for name in given} == given
+    assert set(params["arms"]) | {"base"} == set(params["study"]["arms"])
+    assert all(given["seeds"] <= conf["arms"][arm]["seeds"] for arm, given in params["arms"].items())
+    short, usual = params["warmup"]["proxy"], conf["warmup"]["proxy"]
+    assert all(short[name] < usual[name] for name in short)
+
+
+def test_the_study_recipe_has_every_arm_with_ten_seeds():
+    params = read_recipe(RECIPES / "study.yml")["params"]
+    known = yaml.safe_load((CONF / "base" / "parameters" / "study.yml").read_text(encoding="utf-8"))["arms"]
+    assert set(params["study"]["arms"]) == set(known)
+    assert params["arms"] == {arm: {"seeds": 10} for arm in known if arm != "base"}
 
 
 def test_each_stage_of_the_configuration_has_a_model_to_check_it():
