@@ -10,6 +10,7 @@ bootstrap over five seeds, would find differences where there are none. Degrees 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +31,15 @@ def estimate(correct: np.ndarray) -> Estimate:
     return _student(correct.mean(axis=0), [correct])
 
 
-def difference(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """Mean of ``first`` minus mean of ``second``, both [seeds, the same rows]; one seed cannot tell how sure it is."""
+def difference(first: np.ndarray, second: np.ndarray, *, least: float = 0.0) -> Estimate:
+    """Mean of ``first`` minus mean of ``second``, both [seeds, the same rows]; one seed cannot tell how sure it is.
+
+    The variance of a seed is taken for ``least`` at least.
+    """
     by_row = first.mean(axis=0) - second.mean(axis=0)
     if min(len(first), len(second)) < 2:
         return Estimate(float(by_row.mean()), float("nan"))
-    return _student(by_row, [first, second])
+    return _student(by_row, [first, second], least)
 
 
 def difference_from_fixed(first: np.ndarray, fixed: np.ndarray) -> Estimate:
@@ -55,30 +59,36 @@ class Spread:
     rows: float  # the variance of the mean over rows, whatever the seeds
     row_count: int
 
-    def at(self, seeds: Sequence[int]) -> tuple[float, float]:
+    def at(self, seeds: Sequence[Any]) -> tuple[Any, Any]:
         """Standard error of the mean with so many seeds of each arm, and Satterthwaite's degrees of freedom."""
-        variances = [(of_one / count, count - 1) for of_one, count in zip(self.one_seed, seeds, strict=True)]
-        variances.append((self.rows, self.row_count - 1))
-        total = sum(variance for variance, _ in variances)
-        if total == 0:
+        variances = [(one / count, count - 1) for one, count in zip(self.one_seed, seeds, strict=True) if one > 0]
+        if self.rows > 0:
+            variances.append((self.rows, self.row_count - 1))
+        if not variances:
             return 0.0, math.inf
-        return total**0.5, total**2 / sum(variance**2 / degrees for variance, degrees in variances if degrees)
+        total = sum(variance for variance, _ in variances)
+        return total**0.5, total**2 / sum(variance**2 / degrees for variance, degrees in variances)
 
 
-def spread(by_row: np.ndarray, parts: Sequence[np.ndarray]) -> Spread:
+def spread(by_row: np.ndarray, parts: Sequence[np.ndarray], least: float = 0.0) -> Spread:
     """Of the mean of ``by_row``, which was made from the seeds of ``parts``; one seed tells nothing of its variance."""
-    one_seed = tuple(float(part.mean(axis=1).var(ddof=1)) if len(part) > 1 else 0.0 for part in parts)
+    one_seed = tuple(max(seed_variance(part), least) if len(part) > 1 else 0.0 for part in parts)
     rows = len(by_row)
     noise = sum(_noise(part) for part in parts)
     of_rows = max(0.0, float(by_row.var(ddof=1)) - noise) / rows if rows > 1 else 0.0
     return Spread(one_seed, tuple(len(part) for part in parts), of_rows, rows)
 
 
-def _student(by_row: np.ndarray, parts: Sequence[np.ndarray]) -> Estimate:
+def seed_variance(correct: np.ndarray) -> float:
+    """The variance of one seed's mean, of two seeds or more."""
+    return float(correct.mean(axis=1).var(ddof=1))
+
+
+def _student(by_row: np.ndarray, parts: Sequence[np.ndarray], least: float = 0.0) -> Estimate:
     """Interval of the mean of ``by_row``, which was made from the seeds of ``parts``."""
     from scipy import special
 
-    mean, found = float(by_row.mean()), spread(by_row, parts)
+    mean, found = float(by_row.mean()), spread(by_row, parts, least)
     error, freedom = found.at(found.seeds)
     if error == 0:
         is_right_or_wrong = all(np.isin(part, (0, 1)).all() for part in parts)

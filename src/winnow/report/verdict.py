@@ -2,17 +2,18 @@
 
 Each comparison of an arm with a control is one test; of many true nulls some look like findings, so p-values are
 Holm's: with probability 95 % no null is called a difference, however many arms there are. Intervals are those of one
-comparison. An arm with several controls has to beat them all: its numbers are those of the comparison that says least
-for it.
+comparison. Few seeds may by chance lie close together, and of many arms some do: each arm's seeds count as at least as
+far apart as those of the median arm. An arm with several controls has to beat them all: its numbers are those of the
+comparison that says least for it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from winnow.report.statistics import LEVEL, Estimate, difference, spread
+from winnow.report.statistics import LEVEL, Estimate, difference, seed_variance, spread
 
 POWER = 0.8
 MOST_SEEDS = 1000
@@ -64,14 +65,21 @@ class Verdict:
 def verdicts(controls: Mapping[str, Sequence[str]], correct: Mapping[str, np.ndarray]) -> dict[str, list[Verdict]]:
     """Of each arm one for each control, from answers [seeds, rows]; what says least for it first."""
     pairs = [(arm, control) for arm, names in controls.items() for control in names]
-    gaps = [difference(correct[arm], correct[control]) for arm, control in pairs]
+    usual = usual_variance(correct.values())
+    gaps = [difference(correct[arm], correct[control], least=usual) for arm, control in pairs]
     corrected = holm([gap.p_value for gap in gaps])
     tests = sum(not math.isnan(gap.p_value) for gap in gaps)
     found: dict[str, list[Verdict]] = {arm: [] for arm in controls}
     for (arm, control), gap, p_holm in zip(pairs, gaps, corrected, strict=True):
-        needed = seeds_needed(correct[arm], correct[control], (1 - LEVEL) / max(tests, 1))
+        needed = seeds_needed(correct[arm], correct[control], (1 - LEVEL) / max(tests, 1), usual)
         found[arm].append(Verdict(control, gap, p_holm, tests, needed))
     return {arm: sorted(told, key=_says_least) for arm, told in found.items()}
+
+
+def usual_variance(correct: Iterable[np.ndarray]) -> float:
+    """The variance of one seed of the median arm, of those that have several."""
+    known = [seed_variance(seeds) for seeds in correct if len(seeds) > 1]
+    return float(np.median(known)) if known else 0.0
 
 
 def _says_least(told: Verdict) -> tuple[float, float]:
@@ -91,7 +99,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in values]
 
 
-def seeds_needed(first: np.ndarray, second: np.ndarray, level: float) -> float:
+def seeds_needed(first: np.ndarray, second: np.ndarray, level: float, least: float = 0.0) -> float:
     """How many seeds each would need so that the difference, were it what it looks like, is found at ``level``.
 
     Found in four of five studies. More seeds make the seeds' part of the variance smaller, and not that of the rows.
@@ -101,13 +109,13 @@ def seeds_needed(first: np.ndarray, second: np.ndarray, level: float) -> float:
     if min(len(first), len(second)) < 2:
         return float("nan")
     by_row = first.mean(axis=0) - second.mean(axis=0)
-    gap, parts = abs(float(by_row.mean())), spread(by_row, [first, second])
+    gap, parts = abs(float(by_row.mean())), spread(by_row, [first, second], least)
     if gap <= (special.ndtri(1 - level / 2) + special.ndtri(POWER)) * parts.rows**0.5:
         return math.inf
-    fewest = min(len(first), len(second))
-    for seeds in range(fewest, MOST_SEEDS + 1):
-        # An arm keeps the seeds that it has.
-        error, freedom = parts.at([max(seeds, len(first)), max(seeds, len(second))])
-        if gap >= (special.stdtrit(freedom, 1 - level / 2) + special.stdtrit(freedom, POWER)) * error:
-            return float(seeds)
-    return float(MOST_SEEDS + 1)
+    seeds = np.arange(min(len(first), len(second)), MOST_SEEDS + 1)
+    if not any(parts.one_seed):
+        return float(seeds[0])
+    # An arm keeps the seeds that it has.
+    error, freedom = parts.at([np.maximum(seeds, len(first)), np.maximum(seeds, len(second))])
+    enough = gap >= (special.stdtrit(freedom, 1 - level / 2) + special.stdtrit(freedom, POWER)) * error
+    return float(seeds[enough.argmax()]) if enough.any() else float(MOST_SEEDS + 1)

@@ -94,6 +94,20 @@ def test_under_a_null_a_study_of_many_arms_calls_something_a_difference_at_most_
     assert wrong <= stats.binom.ppf(0.99, studies, 0.05)
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("noise", [[1.0] * 10, [1.0] + [2.0] * 9, [1.0] * 9 + [5.0]], ids=["equal", "arms", "one arm"])
+def test_few_seeds_that_lie_close_by_chance_are_no_finding(seeds: int, noise: list[float]):
+    rng = np.random.default_rng(5)
+    studies, names = 200, [f"arm_{n}" for n in range(9)]
+    wrong = 0
+    for _ in range(studies):
+        correct = {"random": noise[0] * rng.normal(size=(10, 1)) + np.zeros((1, 5))}
+        for name, own in zip(names, noise[1:], strict=True):
+            correct[name] = own * rng.normal(size=(seeds, 1)) + np.zeros((1, 5))
+        wrong += any(one.is_told for (one,) in verdicts({name: ["random"] for name in names}, correct).values())
+    assert wrong <= stats.binom.ppf(0.99, studies, 0.05)
+
+
 def test_a_planted_better_arm_is_found_among_nulls_and_nothing_else():
     rng = np.random.default_rng(2)
     skill = rng.normal(0.6, 1.0, 400)
