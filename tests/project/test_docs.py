@@ -90,7 +90,8 @@ def test_commands_can_be_typed_as_they_stand(page: Path, monkeypatch: pytest.Mon
                 name, *arguments = arguments
                 command = command.commands[name]
             if arguments:
-                command.make_context(name, arguments)
+                context = command.make_context(name, arguments)
+                assert not context.args, f"{name} does not read all of {arguments}"
 
 
 def recipes_of(arguments: list[str]) -> list[str]:
