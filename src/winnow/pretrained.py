@@ -5,7 +5,7 @@ from pathlib import Path
 
 from winnow.errors import BadSetting, MissingResource
 from winnow.params import ModelParams
-from winnow.stages import Finished, Work, file_checksum, locate, require_build
+from winnow.stages import Finished, file_checksum, filled, locate
 
 REVISION = 1
 SAMPLE_BYTES = 1 << 20
@@ -26,18 +26,12 @@ def record_pretrained(params: ModelParams, root: Path, name: str = "model.base")
     content = folder_fingerprint(folder) if is_folder else f"{params.base}@{params.revision or 'main'}"
     settings = {"trust_remote_code": params.trust_remote_code}
     place = locate(root, "pretrained", REVISION, settings, {"model": content})
-    if done := place.finished():
-        return done
-    require_build([place])
-    with Work.resume(place) as work:
-        return work.finish(
-            {
-                "pretrained": folder.resolve().as_posix() if is_folder else params.base,
-                "revision": params.revision,
-                "trust_remote_code": params.trust_remote_code,
-            },
-            cost={},
-        )
+    known = {
+        "pretrained": folder.resolve().as_posix() if is_folder else params.base,
+        "revision": params.revision,
+        "trust_remote_code": params.trust_remote_code,
+    }
+    return filled(place, lambda work: known)
 
 
 def folder_fingerprint(folder: Path) -> str:

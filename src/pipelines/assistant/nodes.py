@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -21,7 +22,7 @@ from winnow.records.ids import with_subset
 from winnow.records.prompts import Prompt, limited
 from winnow.records.tokenizer import load_tokenizer
 from winnow.report import assistant as report
-from winnow.stages import Finished, FinishedParts, Work, locate, require_build
+from winnow.stages import Finished, FinishedParts, Work, filled, locate
 
 REVISION = 1
 CHAT_REVISION = 1
@@ -31,14 +32,13 @@ def write_identity(params: AssistantParams, machine: Machine) -> Finished:
     """Write introductions and general pairs, as `kedro identity` does."""
     settings = params.model_dump(mode="json", include={"name", "author", "copies", "times"})
     place = locate(machine.data_root / "01_raw", "identity", REVISION, settings, {})
-    if place.finished() is None:
-        require_build([place])
-        with Work.resume(place) as work:
-            if place.finished() is None:
-                for name, rows in Identity(**settings).files().items():
-                    work.commit(name, partial(write_rows, rows))
-                work.finish({}, {})
-    return Finished.open(place.folder)
+
+    def fill(work: Work) -> dict[str, Any]:
+        for name, rows in Identity(**settings).files().items():
+            work.commit(name, partial(write_rows, rows))
+        return {}
+
+    return filled(place, fill)
 
 
 def read_identity(raw: Finished, machine: Machine) -> Finished:
@@ -60,17 +60,15 @@ def make_chat_model(tokens: Finished, base_model: Finished, params: AssistantPar
     trained = train_mixes({"0": mix}, {"0": 0}, tokens, base_model, params.chat, machine)["0"]
     inputs = {"model": trained.fingerprint, "base_model": base_model.fingerprint}
     place = locate(machine.data_root / "06_models", base_model.stage, CHAT_REVISION, {"chat": True}, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    with Work.resume(place) as work:
-        if place.finished() is None:
-            for file in sorted((*trained.path.glob("*config.json"), *trained.path.glob("model*.safetensors*"))):
-                work.commit(file.name, partial(shutil.copyfile, file))
-            load_tokenizer(base_model).save_pretrained(work.path)
-            code = bool(base_model.summary.get("trust_remote_code"))
-            work.finish({"pretrained": None, "revision": None, "trust_remote_code": code}, {})
-    return Finished.open(place.folder)
+
+    def fill(work: Work) -> dict[str, Any]:
+        for file in sorted((*trained.path.glob("*config.json"), *trained.path.glob("model*.safetensors*"))):
+            work.commit(file.name, partial(shutil.copyfile, file))
+        load_tokenizer(base_model).save_pretrained(work.path)
+        code = bool(base_model.summary.get("trust_remote_code"))
+        return {"pretrained": None, "revision": None, "trust_remote_code": code}
+
+    return filled(place, fill)
 
 
 def learn_identity(diluted: bool) -> Callable[..., FinishedParts]:

@@ -1,8 +1,8 @@
 """Benchmark tasks: their files, the answers of each arm's models, and how arms compare with the base model."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ from winnow.records.chat_template import template_checksum
 from winnow.records.ingest import raw_folder
 from winnow.records.task_files import content, write_tasks
 from winnow.report.benchmarks import benchmark_metrics, benchmark_table, draw_benchmarks, shown_samples
-from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, require_build, table_fingerprint
+from winnow.stages import Finished, FinishedParts, Work, file_checksum, filled, locate, require_build, table_fingerprint
 from winnow.workers.launch import launch_missing
 
 REVISION = 1
@@ -36,16 +36,13 @@ def gather_tasks(params: EvaluateParams, ingest: IngestParams, machine: Machine)
 
         find_tasks(others, params.own_tasks)
     place = locate(machine.data_root / "02_intermediate", "benchmark_tasks", REVISION, {}, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
+
+    def fill(work: Work) -> dict[str, Any]:
         write_tasks(groups, work.path)
         rows = {task.name: {split: len(rows) for split, rows in task.rows.items()} for g in groups for task in g.tasks}
-        return work.finish({"rows": rows}, {"seconds": time.monotonic() - start})
+        return {"rows": rows}
+
+    return filled(place, fill)
 
 
 def answer_tasks(

@@ -1,7 +1,6 @@
 """Clusters of loss trajectories, their files, and their pictures."""
 
 import json
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
@@ -12,8 +11,8 @@ from matplotlib.figure import Figure
 from winnow.params import ClustersParams, Machine
 from winnow.progress import News, publish
 from winnow.report.trajectories import draw_bands, draw_composition, draw_lines, trajectory_chart
-from winnow.stages import Finished, Work, locate, require_build
-from winnow.workers.launch import launch_missing
+from winnow.stages import Finished, filled, locate
+from winnow.workers.launch import built
 
 REVISION = 1
 ROWS = 2000
@@ -22,30 +21,18 @@ ROWS = 2000
 def find_clusters(losses: Finished, params: ClustersParams, machine: Machine) -> Finished:
     """Cluster the trajectories, overall and within each subset."""
     place = locate(machine.data_root / "03_primary", "clusters", REVISION, params, {"losses": losses.fingerprint})
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
     task = {
         "params": params.model_dump(mode="json"),
         "losses": str(losses.path / losses.summary["tables"]["losses"]["file"]),
     }
-    launch_missing("clusters", task, {"clusters": place}, machine.one_process())
-    return Finished.open(place.folder)
+    return built("clusters", task, place, machine.one_process())
 
 
 def write_cluster_files(train: Finished, clusters: Finished, machine: Machine) -> Finished:
     """Write the train split as `split_data/<subset>/cluster_<number>.jsonl`, by the clusters within each subset."""
     inputs = {"train": train.fingerprint, "clusters": clusters.fingerprint}
     place = locate(machine.data_root / "03_primary", "split_data", REVISION, {}, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
-        rows = _write(work.path / "split_data", train, clusters)
-        return work.finish({"files": rows}, {"seconds": time.monotonic() - start})
+    return filled(place, lambda work: {"files": _write(work.path / "split_data", train, clusters)})
 
 
 def draw_clusters(losses: Finished, clusters: Finished) -> tuple[Figure, Figure, Figure, go.Figure]:

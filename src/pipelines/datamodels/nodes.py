@@ -1,6 +1,5 @@
 """Models of random subsets of rows, and how well each estimator of influence predicts their losses."""
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from pipelines.influence.nodes import read_scores
 from pipelines.targets.nodes import domains_of
 from winnow.influence.ranking import Aggregate, target_scores
 from winnow.params import DatamodelsParams, EvaluateParams, FinetuneParams, InfluenceParams, Machine, TokenizeParams
-from winnow.stages import Finished, FinishedParts, Work, locate, require_build
+from winnow.stages import Finished, FinishedParts, Work, filled, locate
 
 REVISION = 1
 
@@ -49,17 +48,13 @@ def train_subsets(
         {},
         {name: part.fingerprint for name, part in scored.items()} | {"targets": targets.fingerprint},
     )
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
+
+    def fill(work: Work) -> dict[str, Any]:
         domains = domains_of(targets)
         losses = pl.concat(_losses_of(scored[name], *run, domains) for name, run in runs.items())
-        tables = work.commit_tables({"losses": losses, "members": _members_of(subsets)})
-        return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
+        return {"tables": work.commit_tables({"losses": losses, "members": _members_of(subsets)})}
+
+    return filled(place, fill)
 
 
 def _members_of(subsets: list[list[str]]) -> pl.DataFrame:

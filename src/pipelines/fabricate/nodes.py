@@ -1,10 +1,8 @@
 """Generated data and the tiny base model."""
 
-import time
-
 from winnow.fabricate import write_corpus
 from winnow.params import FabricateParams, Machine
-from winnow.stages import Finished, Work, locate, require_build
+from winnow.stages import Finished, filled, locate, require_build
 from winnow.workers.launch import launch_missing
 
 REVISION = 1
@@ -14,13 +12,7 @@ def fabricate_corpus(params: FabricateParams, machine: Machine) -> tuple[Finishe
     """Write raw files with planted truth; the truth is a dataset of its own."""
     settings = params.model_dump(mode="json", exclude={"model", "selector"})
     place = locate(machine.data_root / "01_raw", "fabricated", REVISION, settings, {})
-    if place.finished() is None:
-        require_build([place])
-        start = time.monotonic()
-        with Work.resume(place) as work:
-            if place.finished() is None:
-                work.finish(write_corpus(work, params), {"seconds": time.monotonic() - start})
-    finished = Finished.open(place.folder)
+    finished = filled(place, lambda work: write_corpus(work, params))
     return finished, finished.only("planted")
 
 

@@ -1,7 +1,7 @@
 """Scores of every training row for every subtask, what they select, and how far they can be trusted."""
 
-import time
 from functools import cache, partial
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -16,7 +16,7 @@ from winnow.params import BudgetParams, GradientsParams, InfluenceParams, Machin
 from winnow.records.tokens import TokenTable
 from winnow.report.influence import diagnose, draw_diagnostics, extreme_examples
 from winnow.selection import repeats_of_chosen, take
-from winnow.stages import Finished, FinishedParts, Place, Work, locate, require_build
+from winnow.stages import Finished, FinishedParts, Place, Work, filled, locate, require_build
 from winnow.workers.launch import launch_missing
 
 REVISION = 1
@@ -146,13 +146,8 @@ def write_selected_files(
     }
     inputs = {"scores": scores.fingerprint, "train": train.fingerprint, "tokens": tokens.fingerprint}
     place = locate(machine.data_root / "03_primary", "selected_data", REVISION, settings, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
+
+    def fill(work: Work) -> dict[str, Any]:
         pool = tokens.scan("lengths").filter(pl.col("split") == "train").collect()
         table = read_scores(scores).join(pool.select("example_id"), on="example_id")
         rows = cache(partial(TokenTable.open, tokens.path, "train"))
@@ -162,7 +157,9 @@ def write_selected_files(
 
         name = top_name(budget)
         files = write_selected(work.path / "selected_data", table, train.scan(), params.aggregate, choose, name)
-        return work.finish({"files": files}, {"seconds": time.monotonic() - start})
+        return {"files": files}
+
+    return filled(place, fill)
 
 
 def diagnose_scores(

@@ -1,7 +1,7 @@
 """The influence of clusters on domains, with a standard error for each cell."""
 
-import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -13,7 +13,7 @@ from pipelines.influence.nodes import stores_of, tokens_of
 from winnow.errors import BadInput, MissingResource
 from winnow.influence.groups import read_groups
 from winnow.params import EvaluateParams, FinetuneParams, InfluenceParams, Machine, TokenizeParams
-from winnow.stages import Finished, FinishedParts, Work, file_checksum, locate, require_build
+from winnow.stages import Finished, FinishedParts, Work, file_checksum, filled, locate
 from winnow.workers.launch import built
 
 REVISION = 3
@@ -87,19 +87,16 @@ def retrain_matrix(
         {name: part.fingerprint for name, part in scored.items()}
         | {"targets": targets.fingerprint, "groups": source, "domains": grouping},
     )
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
+
+    def fill(work: Work) -> dict[str, Any]:
         losses = {name: part.scan("rows").select("example_id", "loss").collect() for name, part in scored.items()}
         cells = retrained_cells(losses, seeds, clusters, domains, params.retrain)
         members = pl.DataFrame({"example_id": list(clusters), "cluster": list(clusters.values())}).sort("example_id")
         rows = pl.DataFrame({"example_id": list(domains), "domain": list(domains.values())}).sort("example_id")
         tables = work.commit_tables({"cells": cells, "groups": members, "rows": rows})
-        return work.finish({"tables": tables, "left_out": 0}, {"seconds": time.monotonic() - start})
+        return {"tables": tables, "left_out": 0}
+
+    return filled(place, fill)
 
 
 def show_matrix(

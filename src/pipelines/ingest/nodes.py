@@ -1,16 +1,16 @@
 """Raw files become examples and rejects."""
 
 import shutil
-import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from winnow.errors import BadSetting
 from winnow.params import IngestParams, Machine
 from winnow.progress import News, publish
 from winnow.records.dataset_info import NAME, with_dataset_info
 from winnow.records.ingest import RawFile, check_globs, describe, find_files, raw_folder, write_file
-from winnow.stages import Finished, Work, file_checksum, locate, require_build
+from winnow.stages import Finished, Work, file_checksum, filled, locate, require_build
 
 REVISION = 1
 
@@ -41,8 +41,7 @@ def record_files(folder: Path, machine: Machine) -> Finished:
     require_build([place])
     # The same files may have moved: the record is small, and says where they are now.
     shutil.rmtree(place.folder, ignore_errors=True)
-    with Work.resume(place) as work:
-        return place.finished() or work.finish({"folder": name, "files": files}, {})
+    return filled(place, lambda work: {"folder": name, "files": files})
 
 
 def _checked(folder: Path, file: RawFile) -> dict[str, str | int | None]:
@@ -62,16 +61,11 @@ def ingest(raw_examples: Finished, params: IngestParams, machine: Machine) -> tu
     place = locate(
         machine.data_root / "02_intermediate", "ingest", REVISION, settings, {"raw_examples": raw_examples.fingerprint}
     )
-    finished = place.finished()
-    if finished is None:
-        require_build([place])
-        with Work.resume(place) as work:
-            finished = place.finished() or _ingest_files(work, raw_examples, params, machine)
+    finished = filled(place, lambda work: _ingest_files(work, raw_examples, params, machine))
     return finished.only("examples"), finished.only("rejects")
 
 
-def _ingest_files(work: Work, raw: Finished, params: IngestParams, machine: Machine) -> Finished:
-    start = time.monotonic()
+def _ingest_files(work: Work, raw: Finished, params: IngestParams, machine: Machine) -> dict[str, Any]:
     folder = machine.data_root / raw.summary["folder"]
     files = [RawFile(file["name"], file["reason"]) for file in raw.summary["files"]]
     check_globs(files, params)
@@ -89,7 +83,7 @@ def _ingest_files(work: Work, raw: Finished, params: IngestParams, machine: Mach
         "examples": describe(work.path, "examples/*.parquet", ("example_id", "content_hash")),
         "rejects": describe(work.path, "rejects/*.parquet", ("file", "row", "reason")),
     }
-    return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
+    return {"tables": tables}
 
 
 def _report(number: int, total: int, name: str, rows: int) -> None:

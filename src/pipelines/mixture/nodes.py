@@ -1,6 +1,5 @@
 """From a strategy's ranking to the rows that are trained on, for every seed of an arm."""
 
-import time
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -39,7 +38,7 @@ from winnow.selection import (
     repeats_of_chosen,
     take,
 )
-from winnow.stages import Finished, FinishedParts, Work, locate, require_build, table_fingerprint
+from winnow.stages import Finished, FinishedParts, Work, filled, locate, table_fingerprint
 
 REVISION = 1
 
@@ -193,20 +192,16 @@ def write_reweighted(
     inputs = {"train": train.fingerprint, "raw_examples": raw_examples.fingerprint}
     inputs["training_mix"] = table_fingerprint(mix.iter_rows())
     place = locate(machine.data_root / "03_primary", "reweighted_data", REVISION, {}, inputs)
-    if (finished := place.finished()) is not None:
-        return finished, summary
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished, summary
+
+    def fill(work: Work) -> dict[str, Any]:
         work.commit("manifest.parquet", mix.write_parquet)
         raw = machine.data_root / raw_examples.summary["folder"]
         described = with_dataset_info(raw, ingest)
         write_repeated(raw, rows.rename({"multiplicity": "times"}), described, work.path / "reweighted_data")
         entry = {"file": "manifest.parquet", "rows": mix.height, "fingerprint": inputs["training_mix"]}
-        taken = {"tables": {"manifest": entry}, "rows": int(mix["multiplicity"].sum())}
-        return work.finish(taken, {"seconds": time.monotonic() - start}), summary
+        return {"tables": {"manifest": entry}, "rows": int(mix["multiplicity"].sum())}
+
+    return filled(place, fill), summary
 
 
 def _before_and_after(rows: pl.DataFrame) -> pd.DataFrame:

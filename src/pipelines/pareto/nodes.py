@@ -1,6 +1,5 @@
 """Mixtures of clusters by every strategy, and the Pareto front between them."""
 
-import time
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from winnow.params import BudgetParams, Machine, ParetoParams
 from winnow.progress import News, publish
 from winnow.report.pareto import draw_mixtures
-from winnow.stages import Finished, Work, locate, require_build, table_fingerprint
+from winnow.stages import Finished, Work, filled, locate, table_fingerprint
 
 REVISION = 1
 
@@ -52,15 +51,12 @@ def _find(
     root = machine.data_root / "03_primary"
     inputs = {"influence_matrix": matrix.fingerprint, "cells": table_fingerprint(cells.iter_rows())}
     place = locate(root, "pareto", REVISION, settings, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
+
+    def fill(work: Work) -> dict[str, Any]:
         tables, summary = _search(cells, params, rows or 0)
-        return work.finish({"tables": work.commit_tables(tables), **summary}, {"seconds": time.monotonic() - start})
+        return {"tables": work.commit_tables(tables), **summary}
+
+    return filled(place, fill)
 
 
 def show_mixtures(mixtures: Finished) -> tuple[pd.DataFrame, pd.DataFrame, Figure, dict[str, float]]:

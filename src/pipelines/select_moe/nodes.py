@@ -1,6 +1,6 @@
 """Train a selector's routers, score the pool by what they keep, and show what that is."""
 
-import time
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pipelines.warmup.nodes import drawn
 from winnow.params import BudgetParams, Machine, ModelParams, SelectMoeParams
 from winnow.pretrained import record_pretrained
-from winnow.stages import Finished, Work, locate, require_build
+from winnow.stages import Finished, Work, filled, locate
 from winnow.workers.launch import built
 
 REVISION = 1
@@ -105,15 +105,12 @@ def write_selected_data(
 
     inputs = {"quality": quality.fingerprint, "train": train.fingerprint, "tokens": tokens.fingerprint}
     place = locate(machine.data_root / "03_primary", "select_moe_selected", REVISION, {"budget": budget}, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
+
+    def fill(work: Work) -> dict[str, Any]:
         pool = tokens.scan("lengths").filter(pl.col("split") == "train").collect()
         ranking = rank_by_quality(quality.scan("quality").collect().join(pool.select("example_id"), on="example_id"))
         count = len(take(ranking, pool.to_pandas(), budget))
         work.commit("selected_data.jsonl", lambda path: write_selected(path, ranking, train.scan(), count))
-        return work.finish({"rows": count}, {"seconds": time.monotonic() - start})
+        return {"rows": count}
+
+    return filled(place, fill)

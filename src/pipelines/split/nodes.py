@@ -1,9 +1,9 @@
 """Which rows train, which validate, which are held out."""
 
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -18,7 +18,7 @@ from winnow.records.ids import example_id
 from winnow.records.ingest import EXAMPLES, describe
 from winnow.records.tree import write_tree
 from winnow.splits import HELD_OUT, TRAIN, VALIDATION, assign_sides, read_index
-from winnow.stages import Finished, Work, locate, require_build, table_fingerprint
+from winnow.stages import Finished, Work, filled, locate, table_fingerprint
 
 REVISION = 1
 TABLES = (TRAIN, VALIDATION, HELD_OUT)
@@ -33,17 +33,12 @@ def split(
     if params.write_tree:
         inputs["raw_examples"] = raw_examples.fingerprint
     place = locate(machine.data_root / "02_intermediate", "split", REVISION, params, inputs)
-    finished = place.finished()
-    if finished is None:
-        require_build([place])
-        with Work.resume(place) as work:
-            raw = machine.data_root / raw_examples.summary["folder"]
-            finished = place.finished() or _build(work, examples, raw, params, ingest)
+    raw = machine.data_root / raw_examples.summary["folder"]
+    finished = filled(place, lambda work: _fill(work, examples, raw, params, ingest))
     return finished.only(TRAIN), finished.only(VALIDATION), finished.only(HELD_OUT), finished.only("duplicates")
 
 
-def _build(work: Work, examples: Finished, raw: Path, params: SplitParams, ingest: IngestParams) -> Finished:
-    start = time.monotonic()
+def _fill(work: Work, examples: Finished, raw: Path, params: SplitParams, ingest: IngestParams) -> dict[str, Any]:
     index = read_index(examples.scan())
     sides = assign_sides(index, params)
     counts = {side: int((sides["side"] == side).sum()) for side in TABLES}
@@ -57,7 +52,7 @@ def _build(work: Work, examples: Finished, raw: Path, params: SplitParams, inges
         publish(News("split", message="writing the tree of files"))
         described = with_dataset_info(raw, ingest)
         write_tree(raw, index.select("file", "row").with_columns(sides["side"]), described, work.path / "tree")
-    return work.finish({"tables": tables}, {"seconds": time.monotonic() - start})
+    return {"tables": tables}
 
 
 def _write_tables(work: Work, examples: Finished, index: pl.DataFrame, sides: pl.DataFrame) -> dict[str, object]:

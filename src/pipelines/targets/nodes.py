@@ -1,13 +1,13 @@
 """What examples are scored for: domains of the validation split, or files named in parameters."""
 
-import time
+from typing import Any
 
 import polars as pl
 
 from pipelines.tokenize.nodes import tokenize_splits
 from winnow.params import Machine, TargetsParams, TokenizeParams
 from winnow.records.targets import limited, read_target, target_files
-from winnow.stages import Finished, Work, file_checksum, locate, require_build, table_fingerprint
+from winnow.stages import Finished, Work, file_checksum, filled, locate, table_fingerprint
 
 REVISION = 1
 
@@ -20,21 +20,17 @@ def gather_targets(validation: Finished, params: TargetsParams, machine: Machine
     settings["sets"] = {name: target.model_dump(exclude={"files"}) for name, target in params.sets.items()}
     inputs = inputs or {"validation": validation.fingerprint}
     place = locate(machine.data_root / "02_intermediate", "targets", REVISION, settings, inputs)
-    if (finished := place.finished()) is not None:
-        return finished.only("targets")
-    require_build([place])
-    start = time.monotonic()
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished.only("targets")
+
+    def fill(work: Work) -> dict[str, Any]:
         tables = [read_target(name, params.sets[name], found) for name, found in files.items()]
         rows = pl.concat(tables) if tables else _domains(validation)
         rows = limited(rows, params.limit, params.seed).sort("example_id")
         work.commit("targets.parquet", rows.write_parquet)
         counts = rows.group_by("subset", "subtask").len().sort("subset", "subtask").rows()
         entry = {"file": "targets.parquet", "rows": rows.height, "fingerprint": table_fingerprint(rows.iter_rows())}
-        summary = {"tables": {"targets": entry}, "subtasks": [list(count) for count in counts]}
-        return work.finish(summary, {"seconds": time.monotonic() - start}).only("targets")
+        return {"tables": {"targets": entry}, "subtasks": [list(count) for count in counts]}
+
+    return filled(place, fill).only("targets")
 
 
 def _domains(validation: Finished) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Conversations become tokens and loss masks."""
 
-import time
 from collections.abc import Mapping
+from typing import Any
 
 from winnow.errors import NothingToTrainOn
 from winnow.params import Machine, TokenizeParams
@@ -9,7 +9,7 @@ from winnow.progress import News, publish
 from winnow.records.chat_template import FILE, chat_template, describe_template, template_checksum, template_text
 from winnow.records.tokenizer import load_tokenizer
 from winnow.records.tokens import truncated, write_tokens
-from winnow.stages import Finished, Work, locate, require_build
+from winnow.stages import Finished, Work, filled, locate
 
 REVISION = 1
 
@@ -31,10 +31,10 @@ def tokenize_splits(
     }
     inputs = {name: table.fingerprint for name, table in splits.items()} | {"base_model": base_model.fingerprint}
     place = locate(machine.data_root / "02_intermediate", "tokens", REVISION, settings, inputs)
-    if (finished := place.finished()) is not None:
-        return finished
-    require_build([place])
-    start = time.monotonic()
+    return filled(place, lambda work: _fill(work, splits, base_model, params))
+
+
+def _fill(work: Work, splits: Mapping[str, Finished], base_model: Finished, params: TokenizeParams) -> dict[str, Any]:
     template = template_text(params.template)
     tokenizer = load_tokenizer(base_model)
     used = describe_template(template, tokenizer)
@@ -49,15 +49,14 @@ def tokenize_splits(
         done += rows
         publish(News("tokenize", done=done, total=total, message=split))
 
-    with Work.resume(place) as work:
-        # Whoever talks to a model that was trained on these tokens needs the very same.
-        work.commit(FILE, lambda path: path.write_text(chat_template(template, tokenizer), encoding="utf-8"))
-        tables = write_tokens(
-            work, scans, lambda messages: truncated(messages, tokenizer, template, params.max_length), report
+    # Whoever talks to a model that was trained on these tokens needs the very same.
+    work.commit(FILE, lambda path: path.write_text(chat_template(template, tokenizer), encoding="utf-8"))
+    tables = write_tokens(
+        work, scans, lambda messages: truncated(messages, tokenizer, template, params.max_length), report
+    )
+    if tables["lengths"]["rows"] == 0:
+        raise NothingToTrainOn(
+            f"None of {total} rows can be trained on: {tables['unusable']['rows']} leave nothing to supervise. "
+            "Look at the table `unusable`, and raise `tokenize.max_length` or give a `tokenize.template`."
         )
-        if tables["lengths"]["rows"] == 0:
-            raise NothingToTrainOn(
-                f"None of {total} rows can be trained on: {tables['unusable']['rows']} leave nothing to supervise. "
-                "Look at the table `unusable`, and raise `tokenize.max_length` or give a `tokenize.template`."
-            )
-        return work.finish({"tables": tables, "template": used}, {"seconds": time.monotonic() - start})
+    return {"tables": tables, "template": used}

@@ -1,6 +1,5 @@
 """Selections held to planted truth, to each other, and to the rows that models are evaluated on."""
 
-import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
@@ -13,7 +12,7 @@ from winnow.params import ContaminationParams, Machine, SelectionParams
 from winnow.progress import News, publish
 from winnow.records.tokens import TokenTable, shards_of
 from winnow.selection import repeats_of_chosen
-from winnow.stages import Finished, Work, locate, require_build
+from winnow.stages import Finished, Work, filled, locate
 from winnow.verification.contaminated import contamination_examples, contamination_table
 from winnow.verification.contamination import OVERLAPS, HeldOut, overlaps_of
 from winnow.verification.near_duplicates import near_duplicate_table
@@ -83,14 +82,9 @@ def find_contamination(
     """The training rows that overlap with rows that models are asked, found in one pass over the text."""
     tables = {"train": train, "validation": validation, "held_out": held_out}
     inputs = {name: table.fingerprint for name, table in tables.items()}
-    located = locate(machine.data_root / "08_reporting", "contamination", REVISION, params, inputs)
-    if (finished := located.finished()) is not None:
-        return finished
-    require_build([located])
-    start = time.monotonic()
-    with Work.resume(located) as work:
-        if (finished := located.finished()) is not None:
-            return finished
+    place = locate(machine.data_root / "08_reporting", "contamination", REVISION, params, inputs)
+
+    def fill(work: Work) -> dict[str, Any]:
         numbers: dict[str, int] = {}
         asked = {name: HeldOut(_rows(tables[name]), params.ngram, numbers) for name in SPLITS}
         _compare(work, train, asked, numbers)
@@ -100,8 +94,9 @@ def find_contamination(
             name: {"rows": len(split.ids), "shorter_than_ngram": split.short, "equal_text_alone": split.too_short}
             for name, split in asked.items()
         }
-        found = {"tables": work.commit_tables({"overlaps": overlaps}), "compared_with": sizes}
-        return work.finish(found, {"seconds": time.monotonic() - start})
+        return {"tables": work.commit_tables({"overlaps": overlaps}), "compared_with": sizes}
+
+    return filled(place, fill)
 
 
 def show_contamination(arms: tuple[str, ...]) -> Callable[..., tuple[pd.DataFrame, pd.DataFrame]]:

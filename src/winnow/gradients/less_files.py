@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from winnow.errors import BadInput
 from winnow.gradients.quantize import encode
 from winnow.gradients.store import FeatureStore, seal_store, write_shard
-from winnow.stages import Finished, Work, locate
+from winnow.stages import Finished, Work, filled, locate
 
 NORMALIZED = "all_orig.pt"
 WHOLE = "all_unormalized.pt"
@@ -51,9 +52,8 @@ def import_less(file: Path, ids: Sequence[str], kind: str, made_with: str, root:
     identity |= {"model": f"{made_with}@0", "tokenizer": made_with, "template": made_with}
     inputs = {"file": str(file.resolve()), "bytes": str(file.stat().st_size), "changed": str(file.stat().st_mtime_ns)}
     place = locate(root, "imported_gradients", 1, {"kind": kind, "made_with": made_with, "ids": list(ids)}, inputs)
-    with Work.resume(place) as work:
-        if (finished := place.finished()) is not None:
-            return finished
+
+    def fill(work: Work) -> dict[str, Any]:
         shards: dict[str, list[list[str]]] = {}
         for number, start in enumerate(range(0, len(ids), SHARD_ROWS)):
             name = f"shards/{number:05}.safetensors"
@@ -62,4 +62,6 @@ def import_less(file: Path, ids: Sequence[str], kind: str, made_with: str, root:
                 part = rows[start : start + SHARD_ROWS].float().numpy()
                 unknown = np.full(len(part), np.nan, np.float32)
                 work.commit(name, partial(write_shard, rows=encode(part, kind), losses=unknown))
-        return work.finish({"tables": seal_store(work, kind, dim, shards, identity)}, {})
+        return {"tables": seal_store(work, kind, dim, shards, identity)}
+
+    return filled(place, fill)

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import polars as pl
 from winnow.stages.fingerprint import file_checksum, table_fingerprint
 from winnow.stages.finished import COST, RECORD, Finished
 from winnow.stages.place import Place
+from winnow.stages.planning import require_build
 
 LEDGER = ".committed"
 SCRATCH = ".writing"
@@ -97,6 +99,19 @@ class Work:
         for name in (SCRATCH, LEDGER):
             shutil.rmtree(self.path / name, ignore_errors=True)
         os.replace(self.path, self.place.folder)
+
+
+def filled(place: Place, fill: Callable[[Work], Mapping[str, Any]]) -> Finished:
+    """The result of a place, which ``fill`` writes where it is not finished; it answers with the summary."""
+    if (finished := place.finished()) is not None:
+        return finished
+    require_build([place])
+    start = time.monotonic()
+    with Work.resume(place) as work:
+        # Another run may have finished it while this one waited for the lock.
+        if (finished := place.finished()) is not None:
+            return finished
+        return work.finish(fill(work), {"seconds": time.monotonic() - start})
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,6 +4,9 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +20,7 @@ from winnow.stages import (
     Place,
     Work,
     WouldRun,
+    filled,
     fingerprint,
     load_record,
     locate,
@@ -137,6 +141,61 @@ def test_planning_builds_nothing(tmp_path: Path):
         require_build([place])
     assert raised.value.places == (place,)
     require_build([place])
+
+
+def fill(work: Work) -> dict[str, int]:
+    for name in SHARDS:
+        work.commit(name, lambda path, name=name: write(path, name, None))
+    return {"shards": len(SHARDS)}
+
+
+def test_what_is_filled_once_is_only_opened_after_that(tmp_path: Path):
+    calls = []
+
+    def counted(work: Work) -> dict[str, int]:
+        calls.append(work.place)
+        return fill(work)
+
+    place = a_place(tmp_path)
+    with planning(), pytest.raises(WouldRun):
+        filled(place, counted)
+    assert calls == []
+    first = filled(place, counted)
+    with planning():
+        again = filled(place, counted)
+    assert calls == [place]
+    assert first == again == Finished.open(place.folder)
+    assert first.summary == {"shards": len(SHARDS)}
+    assert list(first.cost) == ["seconds"]
+
+
+def test_who_waited_for_the_lock_takes_what_the_other_has_filled(tmp_path: Path):
+    place = a_place(tmp_path)
+    waiting = threading.Event()
+    calls = []
+
+    def slow(work: Work) -> dict[str, int]:
+        calls.append("slow")
+        assert waiting.wait(60)
+        # The other has looked, found nothing, and comes to the lock in this time, or after it.
+        time.sleep(0.2)
+        return fill(work)
+
+    def never(work: Work) -> dict[str, int]:
+        calls.append("never")
+        return fill(work)
+
+    def second() -> Finished:
+        waiting.set()
+        return filled(place, never)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(filled, place, slow)
+        while not calls:
+            time.sleep(0.01)
+        other = pool.submit(second)
+        assert one.result() == other.result()
+    assert calls == ["slow"]
 
 
 def test_a_place_survives_the_way_to_a_worker(tmp_path: Path):
