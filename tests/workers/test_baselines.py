@@ -95,7 +95,7 @@ def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(tiny: Tiny, root: Pa
     kill = when(lambda news: (news.done or 0) > 3, kill_workers(signal.SIGKILL))
     with listening(kill), pytest.raises(WorkerFailed, match="row_scores"):
         row_scores_of(tiny, tmp_path, slow)
-    assert list(tmp_path.glob("03_primary/row_scores/*.partial/shards/*.safetensors"))
+    assert list(tmp_path.glob("03_primary/row_scores/*.partial/.parts/*.safetensors"))
     resumed = row_scores_of(tiny, tmp_path, slow)
     assert checksums(resumed.path) == checksums(whole.path)
     assert {path.name for path in resumed.path.iterdir()} == {

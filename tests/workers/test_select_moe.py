@@ -162,7 +162,7 @@ def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(
     kill = when(lambda news: (news.done or 0) > 3, kill_workers(signal.SIGKILL))
     with listening(kill), pytest.raises(WorkerFailed, match="select_moe_score"):
         score_pool(gates, selector, tiny.tokens, slow, tiny.machine(tmp_path))
-    assert list(tmp_path.glob("03_primary/select_moe_score/*.partial/shards/*.safetensors"))
+    assert list(tmp_path.glob("03_primary/select_moe_score/*.partial/.parts/*.safetensors"))
     resumed = score_pool(gates, selector, tiny.tokens, slow, tiny.machine(tmp_path))
     assert checksums(resumed.path) == checksums(whole.path)
 

@@ -12,7 +12,7 @@ from winnow.params import ContaminationParams, Machine, SelectionParams
 from winnow.progress import News, publish
 from winnow.records.tokens import TokenTable, shards_of
 from winnow.selection import repeats_of_chosen
-from winnow.stages import Finished, Work, filled, locate
+from winnow.stages import PARTS, Finished, Work, filled, locate
 from winnow.verification.contaminated import contamination_examples, contamination_table
 from winnow.verification.contamination import OVERLAPS, HeldOut, overlaps_of
 from winnow.verification.near_duplicates import near_duplicate_table
@@ -88,7 +88,7 @@ def find_contamination(
         numbers: dict[str, int] = {}
         asked = {name: HeldOut(_rows(tables[name]), params.ngram, numbers) for name in SPLITS}
         _compare(work, train, asked, numbers)
-        parts = [pl.read_parquet(part) for part in sorted((work.path / "parts").glob("*.parquet"))]
+        parts = [pl.read_parquet(part) for part in sorted(work.path.glob(f"{PARTS}/*.parquet"))]
         overlaps = pl.concat([pl.DataFrame(schema=OVERLAPS), *parts]).sort("example_id", "against")
         sizes = {
             name: {"rows": len(split.ids), "shorter_than_ngram": split.short, "equal_text_alone": split.too_short}
@@ -126,7 +126,7 @@ def _compare(work: Work, train: Finished, asked: dict[str, HeldOut], numbers: di
     """Shard by shard: what was compared before a kill stays."""
     total, done = train.scan().select(pl.len()).collect().item(), 0
     for number, rows in enumerate(shards_of(train.scan())):
-        part = f"parts/{number:05}.parquet"
+        part = f"{PARTS}/{number:05}.parquet"
         if not work.is_committed(part):
             work.commit(part, overlaps_of(rows, asked, numbers).write_parquet)
         done += len(rows)

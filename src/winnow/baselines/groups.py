@@ -1,12 +1,13 @@
 """The best score of each row over the queries of a subtask, as RDS+ and BM25 take it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from winnow.errors import NothingToTrainOn
-from winnow.stages import Work
+from winnow.stages import PARTS, Work
 
 SCORES = "scores"
 
@@ -33,6 +34,22 @@ def labelled(usable: Sequence[str], labels: Mapping[str, str]) -> list[str]:
             "`tokenize.max_length`, or leave the subtask out of `targets.sets`."
         )
     return [labels[name] for name in usable]
+
+
+def part(number: int) -> str:
+    """The file of a block of rows and their scores."""
+    return f"{PARTS}/scores-{number:05}.npy"
+
+
+def write_part(path: Path, scores: np.ndarray) -> None:
+    """Write scores under exactly this name."""
+    with path.open("wb") as file:
+        np.save(file, scores, allow_pickle=False)
+
+
+def read_parts(work: Work, count: int) -> np.ndarray:
+    """The scores of all blocks [rows, subtasks]."""
+    return np.concatenate([np.load(work.path / part(number), allow_pickle=False) for number in range(count)])
 
 
 def seal(work: Work, ids: Sequence[str], scores: np.ndarray, names: Sequence[str], cost: Mapping[str, float]) -> None:

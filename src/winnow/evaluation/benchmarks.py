@@ -21,10 +21,10 @@ from lm_eval.tasks import TaskManager
 
 from winnow.errors import MissingResource
 from winnow.params import EvaluateParams
-from winnow.stages import Work
+from winnow.stages import PARTS, Work
 
 BATCHES_PER_SHARD = 4
-RESPONSES = "responses"
+RESPONSES = f"{PARTS}/responses"
 Answer = Callable[..., list[Any]]
 
 

@@ -8,9 +8,10 @@ from winnow.stages.fingerprint import file_checksum, fingerprint, table_fingerpr
 from winnow.stages.finished import Finished, FinishedParts, load_record
 from winnow.stages.place import Place, locate
 from winnow.stages.planning import WouldRun, planning, require_build
-from winnow.stages.work import Work, filled
+from winnow.stages.work import PARTS, Work, filled
 
 __all__ = [
+    "PARTS",
     "Finished",
     "FinishedParts",
     "Place",

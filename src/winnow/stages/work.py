@@ -22,6 +22,8 @@ from winnow.stages.planning import require_build
 
 LEDGER = ".committed"
 SCRATCH = ".writing"
+# Shards of which the result is made, and which it does not need: they go when it is sealed.
+PARTS = ".parts"
 
 
 class Work:
@@ -96,7 +98,7 @@ class Work:
 
     def _seal(self) -> None:
         """Drop what only an unfinished result needs: the ledger too, which must not go before the record is there."""
-        for name in (SCRATCH, LEDGER):
+        for name in (SCRATCH, LEDGER, PARTS):
             shutil.rmtree(self.path / name, ignore_errors=True)
         os.replace(self.path, self.place.folder)
 

@@ -1,6 +1,5 @@
 """Worker: ask the benchmark tasks of every seed's model of one arm."""
 
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 import polars as pl
 from lm_eval.tasks import TaskManager
 
-from winnow.evaluation.benchmarks import RESPONSES, SharedHarness, Sharing, ask_tasks
+from winnow.evaluation.benchmarks import SharedHarness, Sharing, ask_tasks
 from winnow.evaluation.names import find_tasks
 from winnow.evaluation.scores import group_table, sample_table, score_table
 from winnow.params import EvaluateParams
 from winnow.records.chat_template import chat_template, template_text
 from winnow.records.tokenizer import load_tokenizer
-from winnow.stages import Finished, Work
+from winnow.stages import PARTS, Finished, Work
 from winnow.training.model import load_model, tuned
 from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
 
@@ -46,7 +45,7 @@ def work(worker: Worker) -> dict[str, Any]:
                 report = partial(_report, worker, f"model {name}, {'own' if shots is None else shots} shots")
                 sharing = Sharing(target, worker.rank, worker.world_size, worker.barrier, report)
                 lm = SharedHarness(sharing, params.task_batch, pretrained=ready, tokenizer=tokenizer)
-                _ask(worker, lm, manager, f"{number:02}", shots, params)
+                _ask(worker, lm, manager, number, shots, params)
                 worker.barrier()
         if worker.is_main:
             _seal(target, len(params.shots), time.monotonic() - start)
@@ -66,35 +65,32 @@ def _report(worker: Worker, message: str, done: int, total: int) -> None:
 
 
 def _ask(
-    worker: Worker, lm: SharedHarness, manager: TaskManager, name: str, shots: int | None, params: EvaluateParams
+    worker: Worker, lm: SharedHarness, manager: TaskManager, call: int, shots: int | None, params: EvaluateParams
 ) -> None:
     """One call, whose tables are committed as the main process makes them."""
     target = lm.sharing.work
-    if target.is_committed(f"{LAST}.parquet") or target.is_committed(f"{name}/{LAST}.parquet"):
+    if target.is_committed(_part(call, LAST)):
         return
     found = ask_tasks(lm, manager, shots, params)
     if worker.is_main:
         tables = {"scores": score_table(found, shots), "samples": sample_table(found), "groups": group_table(found)}
         for table in KEYS:
-            target.commit(f"{name}/{table}.parquet", tables[table].write_parquet)
+            target.commit(_part(call, table), tables[table].write_parquet)
 
 
 def _seal(target: Work, calls: int, seconds: float) -> None:
-    """All calls in one table each, and nothing besides."""
-    whole = target.is_committed(f"{LAST}.parquet")
-    tables = {
-        name: pl.read_parquet(target.path / f"{name}.parquet") if whole else _joined(target, name, calls)
-        for name in KEYS
-    }
-    summary = {"tables": target.commit_tables(tables)}
-    for name in (RESPONSES, *(f"{number:02}" for number in range(calls))):
-        shutil.rmtree(target.path / name, ignore_errors=True)
-    target.finish(summary, {"seconds": seconds, "peak_memory_gb": peak_memory_gb()})
+    """All calls in one table each."""
+    tables = {name: _joined(target, name, calls) for name in KEYS}
+    target.finish({"tables": target.commit_tables(tables)}, {"seconds": seconds, "peak_memory_gb": peak_memory_gb()})
+
+
+def _part(call: int, table: str) -> str:
+    return f"{PARTS}/{call:02}/{table}.parquet"
 
 
 def _joined(target: Work, name: str, calls: int) -> pl.DataFrame:
     """A task that has its count of examples fixed gives the same in each call: it is kept once."""
-    parts = [pl.read_parquet(target.path / f"{number:02}" / f"{name}.parquet") for number in range(calls)]
+    parts = [pl.read_parquet(target.path / _part(number, name)) for number in range(calls)]
     return pl.concat(parts, how="diagonal").unique(KEYS[name], keep="first", maintain_order=True)
 
 

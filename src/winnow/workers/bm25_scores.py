@@ -1,11 +1,11 @@
 """Worker: BM25 of every row for the rows of each subtask, as queries; shards of rows are shared by processes.
 
 The words that queries have are counted in each row, shard by shard. Once all rows are counted, how rare each word is is
-known, and the shards are scored.
+known, and the shards are scored, each of them again by one process.
 """
 
-import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from winnow.baselines.bm25 import Bm25, Counts, count, vocabulary
-from winnow.baselines.groups import Subtasks, seal
+from winnow.baselines.groups import Subtasks, part, read_parts, seal, write_part
 from winnow.baselines.words import words_of
-from winnow.params import BaselinesParams
-from winnow.stages import Work
+from winnow.params import BaselinesParams, Bm25Params
+from winnow.stages import PARTS, Work
 from winnow.workers.runtime import Worker, peak_memory_gb, run
 
 SHARD_ROWS = 10_000
@@ -43,39 +43,45 @@ def work(worker: Worker) -> dict[str, Any]:
             rows = shard.select("example_id", "messages").collect().join(usable, on="example_id", how="semi")
             counts = count([words_of(messages) for messages in rows["messages"].to_list()], places)
             target.commit(_name(number), partial(_write, counts=counts))
-            worker.report(done=min(len(ids), (number + 1) * SHARD_ROWS), total=len(ids), unit="rows")
+            worker.report(done=min(len(ids), (number + 1) * SHARD_ROWS), total=len(ids), unit="rows", message="words")
+    worker.barrier()
+    subtasks = Subtasks([task["labels"][name] for name in targets["example_id"]])
+    wanted = count([queries[place] for place in subtasks.order], places)
+    files = [target.path / _name(number) for number, _ in shards]
+    bm25 = _ready(files, wanted, BaselinesParams.model_validate(task["params"]).bm25)
+    for number, file in enumerate(files):
+        if number % worker.world_size == worker.rank and not target.is_committed(part(number)):
+            best = _best(bm25, _read(file, len(places)), subtasks)
+            target.commit(part(number), partial(write_part, scores=best))
+            worker.report(done=min(len(ids), (number + 1) * SHARD_ROWS), total=len(ids), unit="rows", message="scores")
     worker.barrier()
     if worker.is_main:
-        params = BaselinesParams.model_validate(task["params"]).bm25
-        subtasks = Subtasks([task["labels"][name] for name in targets["example_id"]])
-        files = [target.path / _name(number) for number, _ in shards]
-        wanted = count([queries[place] for place in subtasks.order], places)
-        best = _scores(files, wanted, subtasks, params.k1, params.b)
         known = ids.filter(ids.is_in(usable["example_id"].implode())).to_list()
-        shutil.rmtree(target.path / "shards", ignore_errors=True)
         cost = {"seconds": time.monotonic() - start, "peak_memory_gb": peak_memory_gb()}
-        seal(target, known, best, subtasks.names, cost)
+        seal(target, known, read_parts(target, len(files)), subtasks.names, cost)
     worker.barrier()
     return {}
 
 
-def _scores(files: list[Path], queries: Counts, subtasks: Subtasks, k1: float, b: float) -> np.ndarray:
+def _ready(files: Sequence[Path], queries: Counts, params: Bm25Params) -> Bm25:
+    """The queries, with how long the rows of all shards are and how rare words are in them."""
+    texts, words, texts_with = 0, 0, np.zeros(queries.times.shape[1], np.int64)
+    for file in files:
+        counts = _read(file, len(texts_with))
+        texts, words = texts + len(counts.lengths), words + int(counts.lengths.sum())
+        texts_with += counts.texts_with
+    return Bm25(queries, texts, texts_with, words, params.k1, params.b)
+
+
+def _best(bm25: Bm25, rows: Counts, subtasks: Subtasks) -> np.ndarray:
     """The best score of each row for the queries of each subtask [rows, subtasks]."""
-    parts = [_read(file, queries.times.shape[1]) for file in files]
-    texts_with = np.sum([part.texts_with for part in parts], axis=0)
-    lengths = np.concatenate([part.lengths for part in parts])
-    bm25 = Bm25(queries, len(lengths), texts_with, int(lengths.sum()), k1, b)
-    step = max(1, BLOCK_BYTES // (8 * len(queries.lengths)))
-    best = [
-        subtasks.best(bm25.scores(Counts(part.times[first : first + step], part.lengths[first : first + step])))
-        for part in parts
-        for first in range(0, len(part.lengths), step)
-    ]
-    return np.concatenate(best)
+    step = max(1, BLOCK_BYTES // (8 * bm25.queries.shape[1]))
+    blocks = [slice(first, first + step) for first in range(0, max(1, len(rows.lengths)), step)]
+    return np.concatenate([subtasks.best(bm25.scores(Counts(rows.times[at], rows.lengths[at]))) for at in blocks])
 
 
 def _name(number: int) -> str:
-    return f"shards/{number:05}.safetensors"
+    return f"{PARTS}/counts-{number:05}.safetensors"
 
 
 def _write(path: Path, counts: Counts) -> None:

@@ -1,6 +1,5 @@
 """Worker: exact scores of every training row for every subtask, without a store, one table per checkpoint."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from winnow.gradients.collector import ResponseGradients
 from winnow.influence.direct import DirectScores, mean_unit_gradients
 from winnow.params import GradientsParams
 from winnow.records.tokens import TokenTable
-from winnow.stages import Finished, Work
+from winnow.stages import PARTS, Finished, Work
 from winnow.training.checkpoints import load_checkpoint
 from winnow.training.model import load_model
 from winnow.workers.gradients import Rows, make_feature, use_threads
@@ -48,7 +47,7 @@ def work(worker: Worker) -> dict[str, Any]:
         scores = DirectScores(gradients, feature, means)
         done = 0
         for shard, run_of in enumerate(rows.runs):
-            name = f"shards/{shard:05}.parquet"
+            name = f"{PARTS}/{shard:05}.parquet"
             done += sum(map(len, run_of))
             if shard % worker.world_size == worker.rank and not Work(place).is_committed(name):
                 found = np.concatenate([scores(rows.of(batch)) for batch in run_of])
@@ -81,11 +80,9 @@ def _table(rows: Rows, run_of: list[list[int]], found: np.ndarray, names: list[s
 
 
 def _seal(target: Work, rows: int, seconds: float) -> None:
-    if not target.is_committed(SCORES):
-        table = pl.concat([pl.read_parquet(shard) for shard in sorted(target.path.glob("shards/*.parquet"))])
-        good = table.filter(pl.all_horizontal(pl.exclude("example_id").is_finite()))
-        target.commit(SCORES, good.sort("example_id").write_parquet)
-    shutil.rmtree(target.path / "shards", ignore_errors=True)
+    table = pl.concat([pl.read_parquet(part) for part in sorted(target.path.glob(f"{PARTS}/*.parquet"))])
+    good = table.filter(pl.all_horizontal(pl.exclude("example_id").is_finite()))
+    target.commit(SCORES, good.sort("example_id").write_parquet)
     seal_scores(target, rows, seconds)
 
 

@@ -4,7 +4,6 @@ Two passes: one for the factors, whose eigenvectors are the bases, and one for t
 planned batches are shared among the processes; their sums are added up in order.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -30,7 +29,7 @@ from winnow.influence.ekfac import (
 from winnow.params import EkfacParams, GradientsParams
 from winnow.records.tokens import TokenRow, TokenTable
 from winnow.responses import Batch, Responses
-from winnow.stages import Finished, Work
+from winnow.stages import PARTS, Finished, Work
 from winnow.training.checkpoints import load_merged
 from winnow.training.model import load_model
 from winnow.workers.gradients import Rows, use_threads
@@ -53,17 +52,12 @@ def work(worker: Worker) -> dict[str, Any]:
     layers = find_layers(model, ekfac.layers)
     target = Work(worker.job.places["ekfac"])
     fit = _Fit(worker, target, model, layers, ekfac, rows.sample(ekfac.rows), params.shard_rows)
-    if not target.is_committed(EIGENVALUES):
-        fit.sum_up("sums", _factors)
-        fit.find_bases()
-        fit.sum_up("squares", fit.eigenvalues)
-    worker.barrier()
+    fit.sum_up("sums", _factors)
+    fit.find_bases()
+    fit.sum_up("squares", fit.eigenvalues)
     if worker.is_main:
-        if not target.is_committed(EIGENVALUES):
-            values = {name: sums / fit.rows for name, sums in total(fit.shards("squares")).items()}
-            target.commit(EIGENVALUES, partial(write_tensors, tensors=values))
-        for name in ("sums", "squares"):
-            shutil.rmtree(target.path / name, ignore_errors=True)
+        values = {name: sums / fit.rows for name, sums in total(fit.parts("squares")).items()}
+        target.commit(EIGENVALUES, partial(write_tensors, tensors=values))
         shapes = {layer.name: [layer.outputs, layer.inputs] for layer in layers}
         cost = {"seconds": time.monotonic() - start, "peak_memory_gb": peak_memory_gb()}
         target.finish({"layers": shapes, "rows": fit.rows}, cost)
@@ -95,15 +89,15 @@ class _Fit:
                 self.runs.append([])
             self.runs[-1].append((number, batch))
 
-    def shards(self, kind: str) -> list[Path]:
+    def parts(self, kind: str) -> list[Path]:
         """The files of a pass, in order."""
-        return [self.target.path / f"{kind}/{number:05}.safetensors" for number in range(len(self.runs))]
+        return [self.target.path / _part(kind, number) for number in range(len(self.runs))]
 
     def sum_up(self, kind: str, begin: Callable[[], Adder]) -> None:
         """One pass over the batches."""
         done = 0
         for number, run_of in enumerate(self.runs):
-            name = f"{kind}/{number:05}.safetensors"
+            name = _part(kind, number)
             done += sum(len(rows) for _, rows in run_of)
             if not self._is_mine(number) or self.target.is_committed(name):
                 continue
@@ -120,7 +114,7 @@ class _Fit:
         for number, layer in enumerate(layers):
             name = f"{BASES}/{number:05}.safetensors"
             if self._is_mine(number) and not self.target.is_committed(name):
-                bases = eigenbases(total(self.shards("sums"), f"{layer}."), self.device)
+                bases = eigenbases(total(self.parts("sums"), f"{layer}."), self.device)
                 self.target.commit(name, partial(write_tensors, tensors=bases))
                 self.worker.report(done=number + 1, total=len(layers), unit="layers", message=BASES)
         self.worker.barrier()
@@ -140,6 +134,10 @@ class _Fit:
         relabel = model_labels(self.params.seed, place, self.device) if self.params.labels == "model" else None
         with self.passes.to(lambda layer, x, d: add(layer, x, d, batch), len(rows)):
             differentiate(self.responses, batch, np.ones(len(rows)), relabel)
+
+
+def _part(kind: str, number: int) -> str:
+    return f"{PARTS}/{kind}/{number:05}.safetensors"
 
 
 def _factors() -> Adder:

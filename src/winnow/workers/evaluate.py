@@ -1,6 +1,5 @@
 """Worker: let every seed's model of one arm answer the questions of a split."""
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from winnow.evaluation.questions import Question, ask
 from winnow.params import EvaluateParams
 from winnow.records.chat_template import template_text
 from winnow.records.tokenizer import load_tokenizer
-from winnow.stages import Finished, Work, table_fingerprint
+from winnow.stages import PARTS, Finished, Work, table_fingerprint
 from winnow.training.model import load_model, tuned
 from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, run
 
@@ -72,10 +71,10 @@ def _answer_shards(
     progress: _Progress,
 ) -> None:
     for shard, start in enumerate(range(0, len(batches), BATCHES_PER_SHARD)):
-        name = f"shards/{shard:05}.parquet"
+        name = f"{PARTS}/{shard:05}.parquet"
         asked = batches[start : start + BATCHES_PER_SHARD]
         progress.done += sum(len(batch) for batch in asked)
-        if shard % worker.world_size != worker.rank or target.is_committed(name) or target.is_committed(ROWS):
+        if shard % worker.world_size != worker.rank or target.is_committed(name):
             continue
         if params.decoding == "generate":
             answers = [answer_generated(lm, batch, params.max_new_tokens) for batch in asked]
@@ -86,11 +85,9 @@ def _answer_shards(
 
 
 def _seal(target: Work, batches: Sequence[Sequence[Question]], unusable: int, seconds: float) -> None:
-    if not target.is_committed(ROWS):
-        answers = pl.concat([pl.read_parquet(shard) for shard in sorted(target.path.glob("shards/*.parquet"))])
-        target.commit(ROWS, answers.sort("example_id").write_parquet)
-    shutil.rmtree(target.path / "shards", ignore_errors=True)
-    rows = pl.read_parquet(target.path / ROWS)
+    rows = pl.concat([pl.read_parquet(part) for part in sorted(target.path.glob(f"{PARTS}/*.parquet"))])
+    rows = rows.sort("example_id")
+    target.commit(ROWS, rows.write_parquet)
     tokens = sum(question.length for batch in batches for question in batch)
     cost = {"seconds": seconds, "peak_memory_gb": peak_memory_gb(), "tokens_per_second": tokens / seconds}
     target.finish({"metrics": _metrics(rows), "unusable": unusable, "tables": _tables(rows)}, cost)

@@ -1,6 +1,7 @@
 """Worker: the cosine of every row's embedding with the nearest row of each subtask (RDS+)."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import polars as pl
 import torch
 
 from winnow.baselines.files import read_embeddings
-from winnow.baselines.groups import Subtasks, labelled, seal
+from winnow.baselines.groups import Subtasks, labelled, part, read_parts, seal, write_part
 from winnow.baselines.row_pass import RowPass
 from winnow.batching import planned_batches
 from winnow.params import BaselinesParams
@@ -31,10 +32,10 @@ def work(worker: Worker) -> dict[str, Any]:
     subtasks = Subtasks(labelled(names, task["labels"]))
     queries = _embedded(worker, tokens, names, params)[subtasks.order]
     pool = Path(task["row_scores"])
-    best = nearest(read_embeddings(pool), queries, subtasks, worker)
+    target = Work(worker.job.places["rds_scores"])
+    best = nearest(read_embeddings(pool), queries, subtasks, worker, target)
     rows = pl.read_parquet(pool / "row_scores.parquet", columns=["example_id", "embedding"])
     cost = {"seconds": time.monotonic() - start, "peak_memory_gb": peak_memory_gb()}
-    target = Work(worker.job.places["rds_scores"])
     seal(target, rows["example_id"].to_list(), best[rows["embedding"].to_numpy()], subtasks.names, cost)
     return {}
 
@@ -50,17 +51,21 @@ def _embedded(worker: Worker, tokens: TokenTable, names: list[str], params: Base
     return found[np.argsort(order)]
 
 
-def nearest(embeddings: np.ndarray, queries: np.ndarray, subtasks: Subtasks, worker: Worker) -> np.ndarray:
-    """The largest cosine with the queries of each subtask [embeddings, subtasks]."""
+def nearest(
+    embeddings: np.ndarray, queries: np.ndarray, subtasks: Subtasks, worker: Worker, target: Work
+) -> np.ndarray:
+    """The largest cosine with the queries of each subtask [embeddings, subtasks], block by block."""
     device = worker.device()
     across = torch.from_numpy(queries.astype(np.float32)).to(device).T
     step = max(1, BLOCK_BYTES // (4 * sum(across.shape)))
-    best = np.empty((len(embeddings), len(subtasks.names)), np.float32)
-    for first in range(0, len(embeddings), step):
-        block = torch.from_numpy(np.array(embeddings[first : first + step], np.float32)).to(device)
-        best[first : first + step] = subtasks.best((block @ across).cpu().numpy())
-        worker.report(done=min(first + step, len(embeddings)), total=len(embeddings), unit="rows")
-    return best
+    starts = range(0, len(embeddings), step)
+    for number, first in enumerate(starts):
+        if not target.is_committed(part(number)):
+            block = torch.from_numpy(np.array(embeddings[first : first + step], np.float32)).to(device)
+            best = subtasks.best((block @ across).cpu().numpy())
+            target.commit(part(number), partial(write_part, scores=best))
+            worker.report(done=min(first + step, len(embeddings)), total=len(embeddings), unit="rows")
+    return read_parts(target, len(starts))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Equal rows are computed once. Each shard takes two passes: whole rows, and their answers alone.
 """
 
-import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from winnow.params import BaselinesParams
 from winnow.records.answer_header import answer_header
 from winnow.records.tokenizer import load_tokenizer
 from winnow.records.tokens import TokenTable
-from winnow.stages import Finished, Work
+from winnow.stages import PARTS, Finished, Work
 from winnow.training.model import load_model
 from winnow.trajectories import unique_rows
 from winnow.workers.runtime import Worker, peak_memory_gb, run
@@ -43,8 +42,8 @@ def work(worker: Worker) -> dict[str, Any]:
     done = 0
     for number, run_of in enumerate(runs):
         done += sum(map(len, run_of))
-        name = _shard(number)
-        if number % worker.world_size != worker.rank or target.is_committed(name) or target.is_committed(EMBEDDINGS):
+        name = _part(number)
+        if number % worker.world_size != worker.rank or target.is_committed(name):
             continue
         batches = [[groups[place][0] for place in batch] for batch in run_of]
         arrays = _scored(row_pass, tokens, batches, header, params)
@@ -71,27 +70,23 @@ def _scored(
     }
 
 
-def _seal(target: Work, groups: Sequence[list[str]], shards: int, tokens: int, start: float) -> None:
+def _seal(target: Work, groups: Sequence[list[str]], count: int, tokens: int, start: float) -> None:
     """A row for each example, in the order of their ids; equal ones share an embedding."""
-    files = [target.path / _shard(number) for number in range(shards)]
-    if not target.is_committed(EMBEDDINGS):
-        names = ("loss", "loss_alone", "n_tokens")
-        parts = [{name: part[name] for name in names} for part in map(load_file, files)]
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
-        place = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        table = pl.DataFrame(
-            {
-                "example_id": [name for group in groups for name in group],
-                **{name: values[place] for name, values in columns.items()},
-                "embedding": place,
-            }
-        )
-        ratio = pl.col("loss").cast(pl.Float64) / pl.col("loss_alone")
-        table = table.with_columns(ifd=pl.when(pl.col("loss_alone") > 0).then(ratio)).sort("example_id")
-        target.commit("row_scores.parquet", table.write_parquet)
-        target.commit(EMBEDDINGS, partial(write_joined, shards=files, rows=len(groups)))
-    shutil.rmtree(target.path / "shards", ignore_errors=True)
-    table = pl.read_parquet(target.path / "row_scores.parquet")
+    files = [target.path / _part(number) for number in range(count)]
+    names = ("loss", "loss_alone", "n_tokens")
+    parts = [{name: part[name] for name in names} for part in map(load_file, files)]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    place = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    table = pl.DataFrame(
+        {
+            "example_id": [name for group in groups for name in group],
+            **{name: values[place] for name, values in columns.items()},
+            "embedding": place,
+        }
+    )
+    ratio = pl.col("loss").cast(pl.Float64) / pl.col("loss_alone")
+    table = table.with_columns(ifd=pl.when(pl.col("loss_alone") > 0).then(ratio)).sort("example_id")
+    target.commit(EMBEDDINGS, partial(write_joined, shards=files, rows=len(groups)))
     seconds = time.monotonic() - start
     cost = {"seconds": seconds, "peak_memory_gb": peak_memory_gb(), "tokens_per_second": tokens / seconds}
     without = table.height - table["ifd"].is_finite().sum()
@@ -99,8 +94,8 @@ def _seal(target: Work, groups: Sequence[list[str]], shards: int, tokens: int, s
     target.finish({**summary, "without_ifd": int(without)}, cost)
 
 
-def _shard(number: int) -> str:
-    return f"shards/{number:05}.safetensors"
+def _part(number: int) -> str:
+    return f"{PARTS}/{number:05}.safetensors"
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

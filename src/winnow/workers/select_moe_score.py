@@ -1,6 +1,5 @@
 """Worker: the quality of rows of the pool, by a selector; shards of planned batches are shared among the processes."""
 
-import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from winnow.moe.files import POOLED
 from winnow.moe.quality import Quality
 from winnow.params import SelectMoeParams
 from winnow.records.tokens import TokenTable
-from winnow.stages import Finished, Work
+from winnow.stages import PARTS, Finished, Work
 from winnow.training.model import load_model
 from winnow.trajectories import unique_rows
 from winnow.workers.runtime import Worker, peak_memory_gb, run
@@ -41,8 +40,8 @@ def work(worker: Worker) -> dict[str, Any]:
     done = 0
     for number, run_of in enumerate(runs):
         done += sum(map(len, run_of))
-        name = f"shards/{number:05}.safetensors"
-        if number % worker.world_size != worker.rank or target.is_committed(name) or target.is_committed(POOLED):
+        name = _part(number)
+        if number % worker.world_size != worker.rank or target.is_committed(name):
             continue
         found = [quality(tokens.rows([groups[place][0] for place in batch])) for batch in run_of]
         arrays = {
@@ -60,26 +59,25 @@ def work(worker: Worker) -> dict[str, Any]:
     return {}
 
 
-def _seal(target: Work, groups: Sequence[list[str]], lengths: Sequence[int], shards: int, start: float) -> None:
+def _seal(target: Work, groups: Sequence[list[str]], lengths: Sequence[int], count: int, start: float) -> None:
     """A row for each example, equal ones alike, in the order of their ids; pooled probabilities in the same order."""
-    if target.is_committed(POOLED):
-        table = pl.read_parquet(target.path / "quality.parquet")
-    else:
-        parts = [load_file(target.path / f"shards/{number:05}.safetensors") for number in range(shards)]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        names = np.array([name for group in groups for name in group])
-        order = np.argsort(names)
-        source = np.repeat(np.arange(len(groups)), [len(group) for group in groups])[order]
-        columns = {"example_id": names[order], "quality": whole["quality"][source]}
-        layers = {f"layer_{n}": column[source] for n, column in enumerate(whole["by_layer"].T)}
-        table = pl.DataFrame({**columns, "n_tokens": np.array(lengths)[source], **layers})
-        target.commit("quality.parquet", table.write_parquet)
-        target.commit(POOLED, partial(_write, arrays={"pooled": whole["pooled"][source]}))
-    shutil.rmtree(target.path / "shards", ignore_errors=True)
+    parts = [load_file(target.path / _part(number)) for number in range(count)]
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = np.array([name for group in groups for name in group])
+    order = np.argsort(names)
+    source = np.repeat(np.arange(len(groups)), [len(group) for group in groups])[order]
+    columns = {"example_id": names[order], "quality": whole["quality"][source]}
+    layers = {f"layer_{n}": column[source] for n, column in enumerate(whole["by_layer"].T)}
+    table = pl.DataFrame({**columns, "n_tokens": np.array(lengths)[source], **layers})
+    target.commit(POOLED, partial(_write, arrays={"pooled": whole["pooled"][source]}))
     seconds = time.monotonic() - start
     cost = {"seconds": seconds, "peak_memory_gb": peak_memory_gb(), "tokens_per_second": sum(lengths) / seconds}
     summary = {"tables": target.commit_tables({"quality": table}), "computed_rows": len(groups)}
     target.finish(summary, cost)
+
+
+def _part(number: int) -> str:
+    return f"{PARTS}/{number:05}.safetensors"
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

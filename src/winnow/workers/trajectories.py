@@ -4,7 +4,6 @@ At the end they become one table with a column per checkpoint.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +16,7 @@ import torch
 from winnow.batching import planned_batches
 from winnow.params import TrajectoriesParams
 from winnow.records.tokens import TokenTable
-from winnow.stages import Finished, Work, table_fingerprint
+from winnow.stages import PARTS, Finished, Work, table_fingerprint
 from winnow.training.checkpoints import load_checkpoint
 from winnow.training.model import load_model
 from winnow.trajectories import ResponseLoss, unique_rows
@@ -49,7 +48,7 @@ def work(worker: Worker) -> dict[str, Any]:
             run_of = batches[first : first + BATCHES_PER_SHARD]
             done += sum(map(len, run_of))
             if shard % worker.world_size == worker.rank:
-                _write_shard(Work(place), f"shards/{shard:05}.parquet", run_of, groups, tokens, loss_of)
+                _write_shard(Work(place), f"{PARTS}/{shard:05}.parquet", run_of, groups, tokens, loss_of)
                 worker.report(done=done, total=total, unit="rows", message=f"checkpoint {name}")
         worker.barrier()
         if worker.is_main:
@@ -70,7 +69,7 @@ def _write_shard(
     tokens: TokenTable,
     loss_of: ResponseLoss,
 ) -> None:
-    if target.is_committed(name) or target.is_committed(LOSSES):
+    if target.is_committed(name):
         return
     losses = []
     for batch in batches:
@@ -80,11 +79,9 @@ def _write_shard(
 
 
 def _seal(target: Work, tokens: int, seconds: float) -> None:
-    if not target.is_committed(LOSSES):
-        shards = pl.concat([pl.read_parquet(shard) for shard in sorted(target.path.glob("shards/*.parquet"))])
-        target.commit(LOSSES, shards.sort("example_id").write_parquet)
-    shutil.rmtree(target.path / "shards", ignore_errors=True)
-    rows = pl.read_parquet(target.path / LOSSES)
+    rows = pl.concat([pl.read_parquet(part) for part in sorted(target.path.glob(f"{PARTS}/*.parquet"))])
+    rows = rows.sort("example_id")
+    target.commit(LOSSES, rows.write_parquet)
     table = {"file": LOSSES, "rows": rows.height, "fingerprint": table_fingerprint(rows.iter_rows())}
     cost = {"seconds": seconds, "peak_memory_gb": peak_memory_gb(), "tokens_per_second": tokens / seconds}
     target.finish({"tables": {"losses": table}}, cost)
