@@ -134,7 +134,7 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_bytes(
     with listening(kill), pytest.raises(WorkerFailed, match="ekfac"):
         factors_of(tiny, tmp_path, warmup, PARAMS)
     (partial,) = tmp_path.glob("03_primary/ekfac/*.partial")
-    kept = sorted(path.name for path in partial.glob(f"{moment}/*.safetensors"))
+    kept = sorted(path.name for path in partial.rglob(f"{moment}/*.safetensors"))
     assert kept
     resumed = factors_of(tiny, tmp_path, warmup, PARAMS)
     assert checksums(resumed.path) == checksums(factors.path)
