@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from winnow.report.canvas import blank, colors, drawn, styled
+from winnow.report.canvas import blank, colors, drawn, room_for, styled
 from winnow.report.statistics import difference_from_fixed
 from winnow.stages import FinishedParts
 
@@ -69,7 +69,7 @@ def draw_benchmarks(table: pd.DataFrame) -> "Figure":
     labels = list(dict.fromkeys(_label(row) for row in shown.to_dict("records")))
     arms = list(dict.fromkeys(table["arm"]))
     with styled([*arms, *labels]) as text:
-        figure = blank(8, 1.2 + len(labels) * max(0.5, 0.16 * len(arms)))
+        figure = blank(8, room_for(len(arms), 1.2 + len(labels) * max(0.5, 0.16 * len(arms))))
         axes = figure.subplots()
         for number, (arm, color) in enumerate(zip(arms, ["black", *colors(max(1, len(arms) - 1))], strict=False)):
             own = shown[shown["arm"] == arm]

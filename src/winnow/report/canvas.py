@@ -28,6 +28,11 @@ def blank(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def room_for(lines: int, height: float) -> float:
+    """A figure's height where so many lines stand in a legend beside it: too long a legend squeezes what is drawn."""
+    return max(height, 1.0 + 0.23 * lines)
+
+
 def drawn(figure: "Figure") -> "Figure":
     """Tick labels are made at the first drawing, with the style of that moment."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from winnow.report.canvas import blank, colors, drawn, styled
+from winnow.report.canvas import blank, colors, drawn, room_for, styled
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -32,7 +32,7 @@ def draw_accuracy(comparison: pd.DataFrame) -> "Figure":
             bars: dict[str, Any] = {"xerr": 100 * half_width, "fmt": "o", "capsize": 3, "markersize": 4}
             axes.errorbar(100 * accuracy, places, **bars, label=text[domain] if domain else "all", color=color)
         axes.set_yticks(range(len(comparison)), comparison["arm"])
-        axes.invert_yaxis()
+        axes.set_ylim(len(comparison) - 0.5, -0.5)
         axes.set_xlabel("exact match in %, 95 % interval")
         axes.legend(title="domain", bbox_to_anchor=(1.02, 1), loc="upper left")
         return drawn(figure)
@@ -41,7 +41,7 @@ def draw_accuracy(comparison: pd.DataFrame) -> "Figure":
 def draw_losses(curves: Mapping[str, pd.DataFrame]) -> "Figure":
     """Training loss of each arm (columns step, seed, loss): the mean over its seeds, and the range between them."""
     with styled(curves):
-        figure = blank(7, 4)
+        figure = blank(8.5, room_for(len(curves), 4))
         axes = figure.subplots()
         for color, (arm, curve) in zip(colors(len(curves)), curves.items(), strict=True):
             losses = curve.pivot(index="step", columns="seed", values="loss")
@@ -50,7 +50,7 @@ def draw_losses(curves: Mapping[str, pd.DataFrame]) -> "Figure":
             axes.fill_between(losses.index, losses.min(axis=1), losses.max(axis=1), color=color, alpha=0.2, linewidth=0)
         axes.set(xlabel="optimizer step", ylabel=f"training loss (mean of {SMOOTHED_STEPS} steps; band: seeds)")
         if curves:
-            axes.legend(title="arm")
+            axes.legend(title="arm", bbox_to_anchor=(1.02, 1), loc="upper left")
         return drawn(figure)
 
 
@@ -62,7 +62,7 @@ def draw_cost(comparison: pd.DataFrame) -> "Figure":
             axes.barh(range(len(comparison)), comparison[column], color=colors(1)[0])
             axes.set_xlabel(label)
             axes.set_yticks(range(len(comparison)), comparison["arm"])
-        figure.axes[0].invert_yaxis()
+        figure.axes[0].set_ylim(len(comparison) - 0.4, -0.6)
         return drawn(figure)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from winnow.report.canvas import blank, colors, drawn, logarithmic, styled
+from winnow.report.canvas import blank, colors, drawn, logarithmic, room_for, styled
 from winnow.report.compared import ACCURACY, Compared, controls_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def draw_gain_cost(rows: Sequence[Compared]) -> "Figure":
     table = _comparable(gain_and_cost(rows))
     many = len(table) > MOST_NAMES
     with styled(table["arm"]) as text:
-        figure = blank(9 if many else 7, 4.5)
+        figure = blank(9 if many else 7, room_for(len(table), 4.5) if many else 4.5)
         axes = figure.subplots()
         axes.axhline(0, color="0.4", linewidth=1)
         shades = colors(max(len(table), 1))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from winnow.report.canvas import blank, colors, drawn, styled
+from winnow.report.canvas import blank, colors, drawn, room_for, styled
 from winnow.report.comparison import answers, matrix
 from winnow.report.statistics import Estimate, difference
 from winnow.stages import Finished, FinishedParts
@@ -124,7 +124,7 @@ def draw_gains(table: pd.DataFrame, metrics: Mapping[str, float]) -> "Figure":
     domains, arms = table["domain"].unique().tolist(), table["arm"].unique().tolist()
     shades = dict(zip(arms, colors(len(arms)), strict=True))
     with styled([*domains, *arms]) as text:
-        figure = blank(3 + 4 * len(domains), 4.5)
+        figure = blank(3 + 4 * len(domains), room_for(len(arms), 4.5))
         panels = figure.subplots(1, max(1, len(domains)), squeeze=False)[0]
         for axes, domain in zip(panels, domains, strict=True):
             for row in table[table["domain"] == domain].itertuples():

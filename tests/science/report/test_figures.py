@@ -111,3 +111,15 @@ def test_the_interactive_chart_has_the_same_numbers():
     assert [bar.name for bar in chart.data] == ["all", "math"]
     assert list(chart.data[0].y) == pytest.approx([20.0, 80.0])
     assert list(chart.data[0].error_y.array) == pytest.approx([5.0, 5.0])
+
+
+@pytest.mark.parametrize("arms", [1, 4, 28, 60])
+def test_a_long_legend_does_not_squeeze_what_is_drawn(arms: int):
+    steps = range(20)
+    curve = pd.DataFrame({"step": steps, "seed": 0, "loss": np.linspace(3.0, 1.0, len(steps))})
+    figure = figures.draw_losses({f"an_arm_{number}": curve for number in range(arms)})
+    (axes,) = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert axes.get_position().height > 0.6
+    assert legend.height <= figure.bbox.height
+    assert legend.x0 >= axes.get_window_extent().x1, "it hides curves"
