@@ -1,11 +1,10 @@
 """What MLflow holds after a run that went well, failed, or was interrupted."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -241,11 +240,20 @@ def test_a_failure_marks_the_parent_and_the_open_arms_alone(tracked: Tracked):
     assert tracked.arm("all").info.status == "FINISHED"
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """A shell starts what it runs in the background with this signal ignored, and so are its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_marks_the_runs_as_killed(tracked: Tracked, capsys: pytest.CaptureFixture[str]):
     def interrupted() -> int:
         stream(0, range(1, 4))
-        os.kill(os.getpid(), signal.SIGINT)
-        return signal.pause()
+        signal.raise_signal(signal.SIGINT)
+        return 1
 
     nodes = one_node(interrupted)
     with pytest.raises(SystemExit) as ending:

@@ -71,7 +71,7 @@ def test_costs_of_other_orders_of_magnitude_are_drawn_on_a_logarithmic_axis():
     assert 10**low < 10 < 1010 < 10**high
 
 
-@pytest.mark.parametrize("number", [0, 1, 12])
+@pytest.mark.parametrize("number", [0, 1, 12, 40])
 def test_every_arm_is_named_in_both_figures(number: int):
     rows = [arm("random", 0.5), *(arm(f"arm{place}", 0.6, control="random") for place in range(number))]
     axes = draw_gain_cost(rows).axes[0]
@@ -79,6 +79,7 @@ def test_every_arm_is_named_in_both_figures(number: int):
     named = {text.get_text() for text in (legend.get_texts() if legend else axes.texts)}
     expected = {f"arm{place}" for place in range(number)} | ({"random (control)"} if number else set())
     assert named == expected
+    assert axes.get_position().height > 0.6, "squeezed by its legend"
     assert {trace.name for trace in gain_chart(rows).data} == {name.removesuffix(" (control)") for name in expected}
 
 
