@@ -130,7 +130,7 @@ def _chosen_with(everything: Pipeline, arm: str) -> list[str]:
 
 def union(pipelines: Iterable[Pipeline]) -> Pipeline:
     """All nodes."""
-    return sum(pipelines, pipeline([]))
+    return Pipeline({node for part in pipelines for node in part.nodes})
 
 
 def with_ancestors(everything: Pipeline, part: Pipeline) -> Pipeline:

@@ -34,11 +34,9 @@ def room_for(lines: int, height: float) -> float:
 
 
 def drawn(figure: "Figure") -> "Figure":
-    """Tick labels are made at the first drawing, with the style of that moment."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
+    """A figure as it stays: tick labels are made with the style of this moment, and no save arranges it again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
     return figure
 
 

@@ -12,5 +12,7 @@ for name in (
     "transformers.models.qwen2.modeling_qwen2",
     "peft",
     "lm_eval.models.huggingface",
+    "polars",
+    "winnow.params",
 ):
     importlib.import_module(name)
