@@ -4,6 +4,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from winnow.records.tokens import TokenTable
 from winnow.stages import FinishedParts
 from winnow.training.checkpoints import load_moments
 from winnow.training.data import expand
+from winnow.training.finetune import train as train_one
+from winnow.training.plan import Plan
 
 PARAMS = FinetuneParams(steps=16, batch=4, lr=0.01, checkpoints=4, moments=True)
 ARM = ArmParams(seeds=2)
@@ -54,6 +57,23 @@ def test_killed_training_resumes_from_its_checkpoint_to_the_same_bytes(
     assert min(seen, default=step) > 1, "the training began anew"
     for seed, part in resumed.parts.items():
         assert checksums(part.path) == checksums(undisturbed.parts[seed].path)
+
+
+def test_the_cost_is_read_before_the_main_process_may_move_the_folder(
+    tiny: Tiny, undisturbed: FinishedParts, tmp_path: Path
+):
+    """Another process that comes late from the last barrier finds the folder where finished results lie."""
+    folder = shutil.copytree(undisturbed.parts["0"].path, tmp_path / "0.partial")
+    expected = json.loads((folder / "cost.json").read_text())["seconds"]
+    barriers = iter([False, False, True])
+
+    def barrier() -> None:
+        if next(barriers):
+            folder.rename(tmp_path / "0")
+
+    plan = Plan(PARAMS, 0, [], folder, "", 0, tiny.machine(tmp_path), "cpu", is_main=False, barrier=barrier)
+    assert train_one(None, TokenTable([]), plan, lambda **_: None)["seconds"] == expected
+    assert not folder.exists()
 
 
 def test_an_interrupt_leaves_a_state_that_resumes_to_the_same_bytes(

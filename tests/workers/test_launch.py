@@ -11,7 +11,8 @@ import pytest
 from support.tiny import Tiny
 from winnow.errors import MissingResource, WorkerFailed
 from winnow.params import EvaluateParams, Machine
-from winnow.workers.job import RESULT, Job
+from winnow.workers.failures import failed
+from winnow.workers.job import LOG, RESULT, Job
 from winnow.workers.launch import launch
 from winnow.workers.runtime import Worker, perform
 
@@ -29,6 +30,42 @@ def test_a_crash_tells_the_command_the_exit_code_and_the_last_lines(tmp_path: Pa
     assert "winnow.workers.evaluate" in message
     assert "exit code 1" in message
     assert "KeyError: 'base_model'" in message
+
+
+SAID = """Loading weights: 100%
+[rank1]: Traceback (most recent call last):
+[rank1]: FileNotFoundError: [Errno 2] No such file or directory: 'cost.json'
+[rank0]: Traceback (most recent call last):
+[rank0]: RuntimeError: Connection closed by peer [127.0.0.1]:947.
+"""
+REPORTED = """E1122 09:59:07 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: {1})
+Failures:
+[1]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 24992)  (SIGTERM)
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-22_09:59:07
+  rank      : {0} (local_rank: {0})
+  exitcode  : {1} (pid: 24993)
+"""
+
+
+def quoted(folder: Path, log: str) -> str:
+    (folder / LOG).write_text(log)
+    return str(failed(Job("evaluate", {}, {}, machine(folder, processes=2), os.getpid(), folder), "python", 1))
+
+
+def test_of_several_processes_the_one_that_failed_first_is_quoted(tmp_path: Path):
+    message = quoted(tmp_path, SAID + REPORTED.format(1, 1))
+    assert "Process 1 failed first, with exit code 1." in message
+    assert message.endswith("\n".join(SAID.splitlines()[:3]))
+
+
+def test_where_the_process_that_failed_first_said_nothing_the_others_are_quoted(tmp_path: Path):
+    message = quoted(tmp_path, SAID + REPORTED.format(2, -11))
+    assert "Process 2 failed first, with exit code -11." in message
+    assert message.endswith(SAID.strip())
 
 
 def test_a_users_mistake_keeps_its_class_and_its_words(tiny: Tiny, tmp_path: Path):

@@ -32,10 +32,12 @@ def train(model: Any, tokens: TokenTable, plan: Plan, report: Callable[..., None
     if not (plan.folder / HISTORY).exists():
         _train(model, Rows(tokens, plan.order), plan, report)
     plan.barrier()
+    # Behind the next barrier the main process may move the folder to where finished results lie.
+    cost = json.loads((plan.folder / COST).read_text())
     if plan.is_main:
         keep_what_is_portable(model, plan)
     plan.barrier()
-    return dict(json.loads((plan.folder / COST).read_text()))
+    return dict(cost)
 
 
 def _begin(plan: Plan) -> None:

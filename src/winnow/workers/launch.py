@@ -9,7 +9,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,16 +28,13 @@ from winnow.progress import publish
 from winnow.stages import Finished, Place, Work, require_build
 from winnow.workers.engines import launch_options
 from winnow.workers.extensions import build_missing, deepspeed_environment
+from winnow.workers.failures import failed
 from winnow.workers.job import LOG, PROGRESS, RESULT, Job
-from winnow.workers.memory import remedies
 from winnow.workers.orders import Order, is_alone, shared_out
 from winnow.workers.runtime import parse_news, perform, threads_per_process
 
-# What the launcher of several processes says of one that was killed.
-KILLED = re.compile(r"exitcode\s*: -9|Signal 9")
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0
-LAST_LINES = 20
 # The others share rows among processes, each with a whole model.
 TRAINS = ("finetune", "warmup", "training_cost")
 # Results that need nothing of each other; each holds an open file, its lock, while it is built.
@@ -239,14 +234,4 @@ def _answer(job: Job, process: _Process, exit_code: int) -> dict[str, Any]:
         raise getattr(errors, content["error"], WorkerFailed)(content["message"])
     if "result" in content and exit_code == 0:
         return dict(content["result"])
-    log = job.folder / LOG
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    killed = exit_code == -signal.SIGKILL or any(KILLED.search(line) for line in lines)
-    # After a worker's own last words its launcher tells at length that it ended.
-    lines = list(takewhile(lambda line: "torch/distributed/elastic/" not in line, lines)) or lines
-    hint = f"Killed from outside; if memory ran out, these take less:\n{remedies(job)}\n" if killed else ""
-    raise WorkerFailed(
-        f"The worker for {job.stage} ended with exit code {exit_code} and no result. Committed shards are kept; the "
-        f"next run goes on from them.\n{hint}Command: {process.command}\nLog: {log}\nIts last lines:\n"
-        + "\n".join(lines[-LAST_LINES:])
-    )
+    raise failed(job, process.command, exit_code)
