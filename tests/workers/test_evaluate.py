@@ -67,10 +67,11 @@ def test_killed_evaluation_resumes_at_its_shard_to_the_same_bytes(
         assert checksums(part.path) == checksums(undisturbed.parts[seed].path)
 
 
+@pytest.mark.parametrize("shared", ["processes", "side_by_side"])
 def test_two_processes_write_the_same_bytes_as_one(
-    tiny: Tiny, model: FinishedParts, undisturbed: FinishedParts, tmp_path: Path
+    shared: str, tiny: Tiny, model: FinishedParts, undisturbed: FinishedParts, tmp_path: Path
 ):
-    two = score(tiny, model, tmp_path, processes=2)
+    two = score(tiny, model, tmp_path, **{shared: 2})
     for seed, part in two.parts.items():
         assert checksums(part.path) == checksums(undisturbed.parts[seed].path)
 

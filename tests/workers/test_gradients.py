@@ -188,12 +188,12 @@ def _pairs_of_copies(content: dict[str, bytes]) -> list[tuple[str, str]]:
     return [(first[data], name) for name, data in content.items() if first.setdefault(data, name) != name]
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize(("shared", "number"), [("processes", 2), ("processes", 4), ("side_by_side", 2)])
 def test_any_number_of_processes_writes_the_same_bytes(
-    processes: int, tiny: Tiny, root: Path, tmp_path: Path, warmup: Finished
+    shared: str, number: int, tiny: Tiny, root: Path, tmp_path: Path, warmup: Finished
 ):
     one = collected(tiny, root, warmup, SMALL)
-    several = collected(tiny, tmp_path, warmup, SMALL, processes=processes)
+    several = collected(tiny, tmp_path, warmup, SMALL, **{shared: number})
     for name, part in one.parts.items():
         assert checksums(part.path) == checksums(several.parts[name].path)
 

@@ -35,6 +35,17 @@ def test_a_worker_is_told_of_its_own_results_alone(tmp_path: Path):
     assert alone.machine.threads == found_threads(tmp_path), "as many as it would have beside others"
 
 
+def test_the_dimensions_of_a_checkpoint_stay_with_one_worker(tmp_path: Path):
+    names = [f"{step}@{dim}" for step in (5, 10, 15) for dim in (64, 128)]
+    for stage, expected in (
+        ("gradients", [["5@64", "5@128", "15@64", "15@128"], ["10@64", "10@128"]]),
+        ("finetune", [names[::2], names[1::2]]),
+        ("warmup", [names]),
+    ):
+        found = shared_out(stage, {}, places(tmp_path, names), machine(tmp_path, side_by_side=2))
+        assert [list(order.places) for order in found] == expected
+
+
 def found_threads(root: Path) -> int | None:
     return shared_out("finetune", TASK, places(root), machine(root, side_by_side=2))[0].machine.threads
 
@@ -86,8 +97,8 @@ def test_very_many_results_are_built_a_batch_at_a_time(tmp_path: Path, monkeypat
     launch.launch_missing("finetune", TASK, places(tmp_path), machine(tmp_path))
     assert built == [("ab", 2), ("cd", 2), ("e", 1)]
     assert all(place.finished() for place in places(tmp_path).values())
-    launch.launch_missing("trajectories", {}, places(tmp_path / "other"), machine(tmp_path))
-    assert built[3:] == [("abcde", 5)], "what is joined at the end is one job"
+    launch.launch_missing("scores", {}, places(tmp_path / "other"), machine(tmp_path))
+    assert built[3:] == [("abcde", 5)], "what goes side by side with nothing is one job"
 
 
 def open_files(folder: Path) -> int:

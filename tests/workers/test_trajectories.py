@@ -125,9 +125,10 @@ def test_a_killed_pass_resumes_to_the_same_bytes(tiny: Tiny, root: Path, tmp_pat
     assert checksums(resumed.path) == checksums(undisturbed.path)
 
 
-def test_two_processes_write_the_same_bytes_as_one(tiny: Tiny, root: Path, tmp_path: Path, full: Finished):
+@pytest.mark.parametrize("shared", ["processes", "side_by_side"])
+def test_two_processes_write_the_same_bytes_as_one(shared: str, tiny: Tiny, root: Path, tmp_path: Path, full: Finished):
     one = losses_of(tiny, root, full, PASS)
-    two = losses_of(tiny, tmp_path, full, PASS, processes=2)
+    two = losses_of(tiny, tmp_path, full, PASS, **{shared: 2})
     assert checksums(one.path) == checksums(two.path)
 
 

@@ -3,10 +3,9 @@
 from winnow.checkpoints import checkpoint_folder, chosen_steps
 from winnow.params import Machine, TrajectoriesParams
 from winnow.stages import Finished, locate, require_build
-from winnow.workers.launch import launch_missing
+from winnow.workers.launch import built, launch_missing
 
 REVISION = 1
-ASSEMBLED = "losses"
 
 
 def follow_losses(
@@ -35,8 +34,9 @@ def follow_losses(
         "params": params.model_dump(mode="json"),
         "base_model": str(base_model.path),
         "tokens": str(tokens.path),
-        "checkpoints": {step: str(checkpoint_folder(checkpoints, int(step))) for step in steps},
-        "parts": {step: str(place.folder) for step, place in passes.items()},
+        "checkpoints": {step: str(checkpoint_folder(checkpoints, int(step))) for step in missing},
     }
-    launch_missing("trajectories", task, {**missing, ASSEMBLED: joined}, machine)
-    return Finished.open(joined.folder).only("losses")
+    launch_missing("trajectories", task, missing, machine)
+    parts = {step: str(place.folder) for step, place in passes.items()}
+    task = {"tokens": str(tokens.path), "parts": parts, "write_losses_pt": params.write_losses_pt}
+    return built("losses", task, joined, machine.one_process()).only("losses")

@@ -28,7 +28,7 @@ class Machine(Params):
     side_by_side: int = Field(
         default=1,
         ge=1,
-        description="fine-tunings at once, a process each; on CUDA a device each, and no more than there are",
+        description="models or checkpoints at once, a process each; on CUDA a device each, and no more than there are",
     )
     engine: Engine = Field(default="ddp", description="of trainings: what each process holds of model and optimizer")
     accelerate_config: Path | None = Field(

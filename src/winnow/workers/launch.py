@@ -30,15 +30,14 @@ from winnow.workers.engines import launch_options
 from winnow.workers.extensions import build_missing, deepspeed_environment
 from winnow.workers.failures import failed
 from winnow.workers.job import LOG, PROGRESS, RESULT, Job
-from winnow.workers.orders import Order, is_alone, shared_out
+from winnow.workers.orders import SIDE_BY_SIDE, Order, is_alone, shared_out
 from winnow.workers.runtime import parse_news, perform, threads_per_process
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 30.0
 # The others share rows among processes, each with a whole model.
 TRAINS = ("finetune", "warmup", "training_cost")
-# Results that need nothing of each other; each holds an open file, its lock, while it is built.
-BY_THEMSELVES = ("finetune", "evaluate")
+# Each result holds an open file, its lock, while it is built.
 AT_ONCE = 256
 # Threads that wait for each other in busy loops make two jobs on one machine many times slower than one.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -55,7 +54,7 @@ def built(stage: str, task: Mapping[str, Any], place: Place, machine: Machine) -
 def launch_missing(stage: str, task: Mapping[str, Any], missing: Mapping[str, Place], machine: Machine) -> None:
     """Let a worker build all results that are missing, of very many a batch at a time; nothing is started for none."""
     names = list(missing)
-    size = AT_ONCE if stage in BY_THEMSELVES else max(1, len(names))
+    size = AT_ONCE if stage in SIDE_BY_SIDE else max(1, len(names))
     for first in range(0, len(names), size):
         _launch_locked(stage, task, {name: missing[name] for name in names[first : first + size]}, machine)
 

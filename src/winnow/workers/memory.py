@@ -41,7 +41,7 @@ def _remedies(job: Job) -> list[str]:
     return [*found, f"tokenize.max_length: {length // 2}    (it is {length})" if length else _SHORTER]
 
 
-_ONE_AFTER_THE_OTHER = "machine.side_by_side: 1    (it is {}: those trained at once share the host's memory)"
+_ONE_AFTER_THE_OTHER = "machine.side_by_side: 1    (it is {}: those at work at once share the host's memory)"
 _SHORTER = "tokenize.max_length: lower; the longest rows decide how much one step takes"
 
 

@@ -1,4 +1,4 @@
-"""Which workers build what, on which part of the machine: trainings of models by themselves may go side by side."""
+"""Which workers build what, on which part of the machine: results that need nothing of each other go side by side."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from winnow.params import Machine
 from winnow.stages import Place
 from winnow.workers.runtime import threads_per_process
 
-# Models by themselves, of one mix and seed each: several may be trained at once.
-SIDE_BY_SIDE = ("finetune",)
+# Results that need nothing of each other: of models by themselves, or of a pass with one checkpoint each.
+SIDE_BY_SIDE = ("finetune", "evaluate", "benchmarks", "trajectories", "gradients", "direct")
 # What a task says of each of its results, by name. Mixes are long: no worker is told those of another.
 _OF_EACH = ("mixes", "seeds")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -36,8 +36,7 @@ def shared_out(stage: str, task: Mapping[str, Any], places: Mapping[str, Place],
     """
     devices = visible_devices(os.environ, _cuda_devices())
     count = workers_at_once(machine, devices) if stage in SIDE_BY_SIDE and is_alone(machine) else 1
-    names = list(places)
-    shares = [{name: places[name] for name in names[first::count]} for first in range(min(count, len(names)))]
+    shares = _shares(stage, places, count)
     own = machine.model_copy(update={"side_by_side": len(shares)})
     if count > 1:
         threads = machine.threads or max(1, threads_per_process(machine) // count)
@@ -45,6 +44,18 @@ def shared_out(stage: str, task: Mapping[str, Any], places: Mapping[str, Place],
     return [
         Order(stage, _told_of(task, share), share, own, one_device(number, devices) if len(shares) > 1 else {})
         for number, share in enumerate(shares)
+    ]
+
+
+def _shares(stage: str, places: Mapping[str, Place], count: int) -> list[dict[str, Place]]:
+    """At most ``count``, in turn; the stores of a checkpoint, `<step>@<dim>`, are filled in one pass."""
+    passes: dict[str, dict[str, Place]] = {}
+    for name, place in places.items():
+        passes.setdefault(name.split("@")[0] if stage == "gradients" else name, {})[name] = place
+    work = list(passes.values())
+    return [
+        {name: place for one in work[first::count] for name, place in one.items()}
+        for first in range(min(count, len(work)))
     ]
 
 

@@ -1,17 +1,11 @@
-"""Worker: the loss of every training example at every chosen checkpoint, one finished table per checkpoint.
+"""Worker: the loss of every training example at every chosen checkpoint, one finished table per checkpoint."""
 
-At the end they become one table with a column per checkpoint.
-"""
-
-import json
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 
 from winnow.batching import planned_batches
 from winnow.params import TrajectoriesParams
@@ -24,7 +18,6 @@ from winnow.workers.runtime import Worker, forget_peak_memory, peak_memory_gb, r
 
 BATCHES_PER_SHARD = 16
 LOSSES = "losses.parquet"
-ASSEMBLED = "losses"
 SCHEMA = {"example_id": pl.String, "loss": pl.Float32}
 
 
@@ -37,9 +30,8 @@ def work(worker: Worker) -> dict[str, Any]:
     lengths = [len(row.input_ids) for row in tokens.rows([group[0] for group in groups])]
     batches = planned_batches(lengths, params.batch, params.batch_tokens)
     model: Any = load_model(Finished.open(Path(task["base_model"])), params.precision, worker.device())
-    passes = {name: place for name, place in worker.job.places.items() if name != ASSEMBLED}
-    done, total = 0, len(groups) * len(passes)
-    for name, place in passes.items():
+    done, total = 0, len(groups) * len(worker.job.places)
+    for name, place in worker.job.places.items():
         start = time.monotonic()
         forget_peak_memory()
         model = load_checkpoint(model, Path(task["checkpoints"][name]))
@@ -54,10 +46,6 @@ def work(worker: Worker) -> dict[str, Any]:
         if worker.is_main:
             _seal(Work(place), sum(lengths), time.monotonic() - start)
         worker.barrier()
-    if worker.is_main and (whole := worker.job.places.get(ASSEMBLED)):
-        parts = {step: Path(folder) / LOSSES for step, folder in task["parts"].items()}
-        _assemble(Work(whole), parts, Path(task["tokens"]), groups, params.write_losses_pt)
-    worker.barrier()
     return {}
 
 
@@ -85,32 +73,6 @@ def _seal(target: Work, tokens: int, seconds: float) -> None:
     table = {"file": LOSSES, "rows": rows.height, "fingerprint": table_fingerprint(rows.iter_rows())}
     cost = {"seconds": seconds, "peak_memory_gb": peak_memory_gb(), "tokens_per_second": tokens / seconds}
     target.finish({"tables": {"losses": table}}, cost)
-
-
-def _assemble(
-    target: Work, parts: dict[str, Path], tokens: Path, groups: Sequence[list[str]], write_losses_pt: bool
-) -> None:
-    """One table of all checkpoints, the list of equal examples, and on request the files of older scripts."""
-    lengths = pl.scan_parquet(tokens / "lengths.parquet").filter(pl.col("split") == "train")
-    table = lengths.select("example_id", "subset", "n_supervised").collect().sort("example_id")
-    for step, file in parts.items():
-        losses = pl.read_parquet(file)
-        assert losses["example_id"].equals(table["example_id"]), f"checkpoint {step} has other examples"
-        table = table.with_columns(losses["loss"].alias(step))
-        if write_losses_pt:
-            target.commit(
-                f"checkpoint-{step}/losses.pt", partial(torch.save, torch.from_numpy(losses["loss"].to_numpy()))
-            )
-    target.commit(LOSSES, table.write_parquet)
-    equal = {first: copies for first, *copies in groups if copies}
-    target.commit(
-        "duplicated_config.json", lambda path: path.write_text(json.dumps(equal, indent=1, ensure_ascii=False))
-    )
-    entry = {"file": LOSSES, "rows": table.height, "fingerprint": table_fingerprint(table.iter_rows())}
-    summary = {"tables": {"losses": entry}, "checkpoints": [int(step) for step in parts], "duplicates": len(equal)}
-    costs = [json.loads((file.parent / "cost.json").read_text()) for file in parts.values()]
-    spent = {"seconds": sum(cost["seconds"] for cost in costs)}
-    target.finish(summary, {**spent, "peak_memory_gb": max(cost["peak_memory_gb"] for cost in costs)})
 
 
 if __name__ == "__main__":
