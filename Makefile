@@ -31,7 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		--compile-bytecode --editable ".[$(ACCELERATOR),dev]"
 	touch $@
 
-demo: install ## eleven ways of choosing on generated data, in minutes; then look at it in MLflow and Kedro-Viz
+demo: install ## nine ways of choosing on generated data, in minutes; then look at it in MLflow and Kedro-Viz
 	$(BIN)/kedro run --config recipes/demo.yml
 
 study: install ## run every way of choosing, ten seeds each: an hour and a half on 2 cores; resumes
