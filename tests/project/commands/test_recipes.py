@@ -47,7 +47,7 @@ def test_the_demo_recipe_is_what_conf_says_but_for_what_makes_it_shorter():
     conf = {}
     for file in (CONF / "base" / "parameters").glob("*.yml"):
         conf |= yaml.safe_load(file.read_text(encoding="utf-8"))
-    # In so few steps, `all` sees hardly other rows than `random`.
+    # In so few steps `all` was not told from `random`.
     assert [arm for arm in conf["study"]["arms"] if arm != "all"] == params["study"]["arms"]
     assert params["study"]["name"] == conf["study"]["name"]
     assert params["budget"] == conf["budget"]
